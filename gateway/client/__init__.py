@@ -1,0 +1,1 @@
+"""The buyer: fetch a URL, pay within a budget, keep tokens."""

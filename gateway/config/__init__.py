@@ -1,0 +1,1 @@
+"""YAML to frozen values, with file:line:column errors."""

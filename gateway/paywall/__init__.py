@@ -1,0 +1,1 @@
+"""Mint a challenge; decide about a request; keep what a payment bought."""
