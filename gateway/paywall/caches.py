@@ -1,0 +1,91 @@
+"""What is remembered between requests: both caches are bounded and both hear of revocations."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from gateway.paywall.bounded import BoundedMap
+from gateway.paywall.decisions import Admit
+from gateway.paywall.terms import Terms
+from gateway.storage.store import TokenRecord
+
+RECORD_LIMIT = 20_000
+"""Tokens kept with their root key; about 1 KB each."""
+CREDENTIAL_LIMIT = 20_000
+"""Verified credentials kept by (terms, header text); about 1 KB each."""
+
+CredentialKey = tuple[Terms, str]
+"""A credential is good for certain terms only: the same text may be worth nothing on a dearer route."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Verified:
+    admit: Admit
+    good_until: float
+    token_keys: tuple[bytes, ...]
+
+
+@dataclass(slots=True)
+class Caches:
+    """Token records by sha256(identifier), verified credentials by (terms, header text)."""
+
+    _records: BoundedMap[bytes, TokenRecord] = field(default_factory=lambda: BoundedMap(RECORD_LIMIT))
+    _verified: BoundedMap[CredentialKey, _Verified] = field(default_factory=lambda: BoundedMap(CREDENTIAL_LIMIT))
+    _texts_of: dict[bytes, set[CredentialKey]] = field(default_factory=dict)
+    generation: int = 0
+    """Grows whenever something is forgotten: what was read before that is too old to be kept."""
+
+    def admitted(self, terms: Terms, text: str, now: float) -> Admit | None:
+        """The decision made for this credential before, while it still holds."""
+        entry = self._verified.get((terms, text))
+        if entry is None:
+            return None
+        if now < entry.good_until:
+            return entry.admit
+        self._forget((terms, text), entry)
+        return None
+
+    def remember(
+        self, terms: Terms, text: str, admit: Admit, *, good_until: float, token_keys: tuple[bytes, ...]
+    ) -> None:
+        """Keep a positive decision until ``good_until`` (Unix seconds) or until one of its tokens is revoked."""
+        key = (terms, text)
+        for token_key in token_keys:
+            self._texts_of.setdefault(token_key, set()).add(key)
+        if dropped := self._verified.put(key, _Verified(admit, good_until, token_keys)):
+            self._unlink(*dropped)
+
+    def record(self, token_key: bytes) -> TokenRecord | None:
+        """A token's row as last read."""
+        return self._records.get(token_key)
+
+    def keep_record(self, record: TokenRecord, *, read_at: int) -> None:
+        """Remember a token's row, unless a revocation came in since ``generation`` was ``read_at``."""
+        if read_at == self.generation:
+            self._records.put(record.token.key, record)
+
+    def forget_token(self, token_key: bytes) -> None:
+        """A token was revoked, or its row changed: nothing decided from it holds any more."""
+        self.generation += 1
+        self._records.pop(token_key)
+        for key in tuple(self._texts_of.get(token_key, ())):
+            if entry := self._verified.pop(key):
+                self._unlink(key, entry)
+
+    def clear(self) -> None:
+        """Forget everything, as when it is unknown what was missed."""
+        self.generation += 1
+        self._records.clear()
+        self._verified.clear()
+        self._texts_of.clear()
+
+    def _forget(self, key: CredentialKey, entry: _Verified) -> None:
+        self._verified.pop(key)
+        self._unlink(key, entry)
+
+    def _unlink(self, key: CredentialKey, entry: _Verified) -> None:
+        for token_key in entry.token_keys:
+            if keys := self._texts_of.get(token_key):
+                keys.discard(key)
+                if not keys:
+                    del self._texts_of[token_key]
