@@ -1,0 +1,161 @@
+"""Every answer of our own: one table from stable codes to statuses, small JSON bodies, nothing of the input echoed."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from aiohttp import web
+
+from gateway.errors import (
+    BadUpstreamResponse,
+    Fault,
+    GatewayError,
+    OutageError,
+    RequestError,
+    StorageUnavailable,
+    UpstreamTimeout,
+    UpstreamUnreachable,
+)
+from gateway.l402.amounts import format_amount
+from gateway.paywall.minting import IssuedChallenge
+from gateway.paywall.terms import Terms
+
+STATUS: Mapping[str, int] = {
+    "bad_request": 400,
+    "bad_path": 400,
+    "bad_host": 400,
+    "bad_header": 400,
+    "bad_framing": 400,
+    "bad_connection_header": 400,
+    "host_mismatch": 400,
+    "ambiguous_authorization": 400,
+    "not_found": 404,
+    "method_not_allowed": 405,
+    "request_timeout": 408,
+    "body_too_large": 413,
+    "uri_too_long": 414,
+    "expectation_failed": 417,
+    "unknown_host": 421,
+    "header_too_large": 431,
+    "too_many_headers": 431,
+    "internal_error": 500,
+    "unsupported_transfer_coding": 501,
+    "upstream_unreachable": 502,
+    "bad_upstream_response": 502,
+    "payments_unavailable": 503,
+    "storage_unavailable": 503,
+    "draining": 503,
+    "upstream_timeout": 504,
+    "http_version": 505,
+    "loop_detected": 508,
+}
+"""The HTTP status of each code that an error body can hold; 402 bodies hold a ``Fault`` value instead."""
+
+CLOSING = frozenset(
+    {
+        "bad_request", "bad_path", "bad_host", "bad_header", "bad_framing", "bad_connection_header", "host_mismatch",
+        "ambiguous_authorization", "uri_too_long", "header_too_large", "too_many_headers", "http_version",
+        "unsupported_transfer_coding", "body_too_large", "request_timeout", "internal_error",
+    }
+)  # fmt: skip
+"""After these the connection's framing or its client is not to be trusted any more."""
+
+RETRY_AFTER_S = 5
+EXPOSED_HEADERS = "WWW-Authenticate, L402-Price, Retry-After"
+SERVER = "l402-gateway"
+"""What the Server header of our own answers says: no version, no library."""
+
+_RECOVERABLE_401 = frozenset({Fault.MALFORMED, Fault.INVALID_TOKEN, Fault.INVALID_PREIMAGE})
+"""What ``invalid_credential_status: 401`` turns from 402 into 401 (L402 L5, L6)."""
+
+
+def code_of(error: GatewayError) -> str:
+    """The stable code for an error of ours."""
+    table: tuple[tuple[type[GatewayError], str], ...] = (
+        (StorageUnavailable, "storage_unavailable"),
+        (OutageError, "payments_unavailable"),
+        (UpstreamUnreachable, "upstream_unreachable"),
+        (UpstreamTimeout, "upstream_timeout"),
+        (BadUpstreamResponse, "bad_upstream_response"),
+    )
+    if isinstance(error, RequestError):
+        return error.code if error.code in STATUS else "bad_request"
+    return next((code for kind, code in table if isinstance(error, kind)), "internal_error")
+
+
+def error_answer(code: str, *, close: bool = False, headers: Mapping[str, str] | None = None) -> web.Response:
+    """A JSON error: ``{"error": code}``."""
+    answer = _json(STATUS.get(code, 500), {"error": code})
+    if STATUS.get(code) == 503:
+        answer.headers["Retry-After"] = str(RETRY_AFTER_S)
+    answer.headers.update(headers or {})
+    if close or code in CLOSING:
+        answer.force_close()
+    return answer
+
+
+def payment_answer(
+    challenge: IssuedChallenge, terms: Terms, fault: Fault, *, network: str, play_money: bool, invalid_status: int
+) -> web.Response:
+    """402 with a challenge: exactly one WWW-Authenticate line, since a second one costs a client (spec 3.5).
+
+    The body repeats the header's values under the names that deployed clients read.
+    """
+    body: dict[str, Any] = {
+        "error": fault.value,
+        "price": format_amount(terms.price_msat),
+        "price_msat": terms.price_msat,
+        # l402kit and bolthub read whole satoshis from these two names
+        "priceSats": math.ceil(terms.price_msat / 1_000),
+        "amountSats": math.ceil(terms.price_msat / 1_000),
+        "service": terms.service,
+        "invoice": challenge.invoice,
+        "macaroon": challenge.token,
+        "payment_hash": challenge.payment_hash.hex(),
+        "expires_at": challenge.expires_at,
+        "network": network,
+        "play_money": play_money,
+        "next": "pay the invoice, then repeat the request with 'Authorization: L402 <macaroon>:<preimage in hex>'",
+    }
+    if terms.valid_for_s is not None:
+        body["valid_for_seconds"] = terms.valid_for_s
+    status = invalid_status if fault in _RECOVERABLE_401 else 402
+    answer = _json(status, body)
+    answer.headers["WWW-Authenticate"] = challenge.header
+    _price_headers(answer, terms)
+    return answer
+
+
+def price_answer(terms: Terms, fault: Fault) -> web.Response:
+    """402 to HEAD: the price without an invoice, so that crawlers and probes cost the node nothing."""
+    answer = _json(402, {"error": fault.value})
+    _price_headers(answer, terms)
+    return answer
+
+
+def preflight_answer(requested_headers: str, allow: str) -> web.Response:
+    """The answer to a browser's CORS preflight for a priced route: any origin may ask, none may send cookies."""
+    answer = web.Response(status=204, headers={"Server": SERVER, "Cache-Control": "no-store"})
+    answer.headers["Access-Control-Allow-Origin"] = "*"
+    answer.headers["Access-Control-Allow-Methods"] = allow
+    answer.headers["Access-Control-Allow-Headers"] = requested_headers or "Authorization"
+    answer.headers["Access-Control-Max-Age"] = "600"
+    answer.headers["Vary"] = "Origin, Access-Control-Request-Headers, Access-Control-Request-Method"
+    return answer
+
+
+def _price_headers(answer: web.Response, terms: Terms) -> None:
+    answer.headers["L402-Price"] = f"{terms.price_msat} msat"
+    answer.headers["Access-Control-Allow-Origin"] = "*"
+    answer.headers["Access-Control-Expose-Headers"] = EXPOSED_HEADERS
+
+
+def _json(status: int, body: Mapping[str, Any]) -> web.Response:
+    return web.Response(
+        status=status,
+        body=json.dumps(body).encode() + b"\n",
+        headers={"Content-Type": "application/json", "Cache-Control": "no-store", "Server": SERVER},
+    )

@@ -1,0 +1,146 @@
+"""The composition root: settings become a running gateway, and nothing else in the package knows all the parts."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass
+
+from gateway.config.settings import Settings
+from gateway.errors import OutageError
+from gateway.lightning.backend import LightningBackend
+from gateway.paywall.admission import Admission
+from gateway.paywall.caches import Caches
+from gateway.paywall.minting import Minter
+from gateway.paywall.settlement import Settlements
+from gateway.paywall.watching import SettlementWatcher
+from gateway.proxy.forwarding import Forwarder
+from gateway.proxy.table import RouteTable
+from gateway.server.demo_upstream import DemoUpstream
+from gateway.server.drain import Drain
+from gateway.server.listener import Listener, bound_address, listen, require_safe_runtime
+from gateway.server.logs import RequestLog
+from gateway.server.nodes import build_node
+from gateway.server.requests import RequestFlow
+from gateway.server.revocations import RevocationFeed
+from gateway.storage.opening import open_store
+from gateway.storage.store import Store
+
+WORKER_RESTART_S = 1.0
+IDLE_CONNECTIONS_S = 5.0
+"""While draining, how long an idle keep-alive connection may wait for its client to speak once more."""
+
+
+@dataclass(slots=True)
+class Gateway:
+    """A gateway that accepts requests on ``address``."""
+
+    settings: Settings
+    address: tuple[str, int]
+    node: LightningBackend
+    store: Store
+    _listener: Listener
+    _accepting: asyncio.Server
+    _drain: Drain
+
+    async def drain(self, timeout_s: float, *, idle_s: float = IDLE_CONNECTIONS_S) -> bool:
+        """Take no new connections, finish what is in flight; False when ``timeout_s`` cut some of it off."""
+        self._drain.begin()
+        self._accepting.close()
+        finished = await self._drain.wait_idle(timeout_s)
+        # A keep-alive client may be about to speak: closing at once would fail its request.
+        deadline = time.monotonic() + idle_s
+        while self._listener.connections and time.monotonic() < deadline:
+            await asyncio.sleep(0.05)  # noqa: ASYNC110 - aiohttp signals no event when a connection goes
+        finished = await self._drain.wait_idle(timeout_s) and finished
+        await self._listener.shutdown(1.0)
+        return finished
+
+
+@asynccontextmanager
+async def running_gateway(
+    settings: Settings,
+    log: RequestLog,
+    *,
+    clock: Callable[[], float] = time.time,
+    token_bytes: Callable[[int], bytes] = secrets.token_bytes,
+) -> AsyncIterator[Gateway]:
+    """Start everything, in the order in which it is needed; stop it in reverse.
+
+    Starts with the node away (new challenges are then 503). Raises ``OutageError`` where the database cannot be used,
+    ``OSError`` where a port is taken.
+    """
+    require_safe_runtime()
+    async with AsyncExitStack() as stack:
+        store = await open_store(settings.storage_url, clock=clock)
+        stack.push_async_callback(store.aclose)
+        node = build_node(settings.lightning, clock)
+        stack.push_async_callback(node.aclose)
+        await node.start()
+        caches = Caches()
+        settlements = Settlements(store, node, clock)
+        stack.push_async_callback(settlements.aclose)
+        feed = RevocationFeed(store, caches)
+        await feed.catch_up()
+        watcher = SettlementWatcher(store, node, settlements, log, clock)
+        await stack.enter_async_context(_workers(log, watcher.run, feed.run))
+        settings = await _with_demo(settings, stack)
+        forwarder = Forwarder()
+        stack.push_async_callback(forwarder.aclose)
+        drain = Drain()
+        flow = RequestFlow(
+            settings=settings,
+            table=RouteTable(settings.routes),
+            admission=Admission(store, settlements, caches, strict=settings.strict, clock=clock),
+            minter=Minter(
+                store, node, invoice_expiry_s=settings.invoice_expiry_s, clock=clock, token_bytes=token_bytes
+            ),
+            node=node,
+            forwarder=forwarder,
+            leaving=drain,
+            log=log,
+        )
+        listener = Listener(flow)
+        accepting = await listen(listener, *settings.listen)
+        stack.push_async_callback(listener.shutdown, 1.0)
+        stack.callback(accepting.close)
+        yield Gateway(settings, bound_address(accepting), node, store, listener, accepting, drain)
+
+
+async def _with_demo(settings: Settings, stack: AsyncExitStack) -> Settings:
+    """The settings, with ``upstream: demo`` pointing at a sample API that was started for it."""
+    if not settings.uses_demo_upstream:
+        return settings
+    demo = DemoUpstream()
+    await demo.start()
+    stack.push_async_callback(demo.aclose)
+    return settings.with_demo_upstream(demo.address[1])
+
+
+@asynccontextmanager
+async def _workers(log: RequestLog, *jobs: Callable[[], Awaitable[None]]) -> AsyncIterator[None]:
+    """Run background jobs for as long as the block lasts."""
+    tasks = [asyncio.create_task(_restarting(log, job)) for job in jobs]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        for task in tasks:
+            with suppress(asyncio.CancelledError):
+                await task
+
+
+async def _restarting(log: RequestLog, job: Callable[[], Awaitable[None]]) -> None:
+    """Serving goes on when a background job breaks: it is reported and started again."""
+    while True:
+        try:
+            await job()
+        except OutageError as error:
+            log.warning("background", kind=type(error).__name__, detail=str(error))
+        except Exception as error:  # noqa: BLE001 - a bug in a job must not end the paid service
+            log.warning("background job failed", kind=type(error).__name__, detail=str(error))
+        await asyncio.sleep(WORKER_RESTART_S)

@@ -1,0 +1,104 @@
+"""The listening side: aiohttp's server protocol with our limits and our error answers."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import aiohttp
+import aiohttp.http_parser
+from aiohttp import web
+from aiohttp.http_exceptions import BadHttpMessage, LineTooLong
+from aiohttp.web_protocol import RequestHandler
+
+from gateway.errors import GatewayError
+from gateway.server.answers import error_answer
+
+Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
+
+AIOHTTP_FLOOR = (3, 14, 5)
+"""The oldest aiohttp without a published request-smuggling or memory fault that concerns a proxy."""
+
+LIMITS: dict[str, Any] = {
+    "keepalive_timeout": 15.0,  # also the time a client has for its headers
+    "lingering_time": 1.0,
+    "auto_decompress": False,  # a proxy passes content codings through
+    "max_line_size": 8_190,
+    "max_field_size": 8_190,
+    "max_headers": 100,
+    "read_bufsize": 65_536,
+    "access_log": None,
+    "tcp_keepalive": True,
+}
+"""Bounds of a client connection; bytes and seconds."""
+
+
+class UnsafeRuntime(GatewayError):
+    """The installed aiohttp cannot be trusted with a public port."""
+
+
+def require_safe_runtime() -> None:
+    """Refuse to serve with an aiohttp that is too old or without its C parser, which follows other rules."""
+    parser = aiohttp.http_parser.HttpRequestParser.__module__
+    if parser != "aiohttp._http_parser":
+        raise UnsafeRuntime("aiohttp's C extension is missing: reinstall aiohttp from a binary wheel")
+    installed = tuple(int(part) for part in aiohttp.__version__.split(".")[:3] if part.isdigit())
+    if installed < AIOHTTP_FLOOR:
+        floor = ".".join(map(str, AIOHTTP_FLOOR))
+        raise UnsafeRuntime(f"aiohttp {aiohttp.__version__} is too old: {floor} or newer is needed")
+
+
+class ClientConnection(RequestHandler):
+    """One client connection."""
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """Answer what aiohttp could not parse, or what a handler let slip, without echo and without traceback."""
+        if status == 500 and exc is not None and not isinstance(exc, BadHttpMessage):
+            self.log_exception("request failed", exc_info=exc)
+        return error_answer(_parser_code(status, exc), close=True)
+
+    def log_exception(self, *args: Any, **kw: Any) -> None:
+        """Only our own faults are worth a traceback."""
+        error = kw.get("exc_info")
+        if not isinstance(error, (ConnectionError, BadHttpMessage, asyncio.TimeoutError)):
+            super().log_exception(*args, **kw)
+
+
+def _parser_code(status: int, exc: BaseException | None) -> str:
+    if status == 504:
+        return "upstream_timeout"
+    if isinstance(exc, LineTooLong):
+        return "uri_too_long" if "line" in str(exc).lower() and "header" not in str(exc).lower() else "header_too_large"
+    return "bad_request" if status < 500 else "internal_error"
+
+
+class Listener(web.Server):
+    """Accepts connections and gives each one a ``ClientConnection``."""
+
+    def __init__(self, handler: Handler) -> None:
+        super().__init__(handler, **LIMITS)
+
+    def __call__(self) -> RequestHandler:
+        """A protocol for one connection; an unknown limit is an error here, where aiohttp would drop them all."""
+        return ClientConnection(self, loop=asyncio.get_running_loop(), **LIMITS)
+
+
+async def listen(server: Listener, host: str, port: int, *, backlog: int = 1024) -> asyncio.Server:
+    """Bind and accept. Raises ``OSError`` where the address is taken or not ours."""
+    loop = asyncio.get_running_loop()
+    return await loop.create_server(server, host, port, backlog=backlog, reuse_address=True)
+
+
+def bound_address(server: asyncio.Server) -> tuple[str, int]:
+    """(host, port) of a listening server's first socket."""
+    listening: socket.socket = server.sockets[0]
+    host, port = listening.getsockname()[:2]
+    return str(host), int(port)

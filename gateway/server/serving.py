@@ -1,0 +1,86 @@
+"""Run a gateway in the foreground: say what matters, stop on SIGTERM without failing a request."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Callable
+
+from gateway.config.settings import Settings
+from gateway.l402.amounts import format_amount
+from gateway.proxy.services import Route
+from gateway.server.app import IDLE_CONNECTIONS_S, Gateway, running_gateway
+from gateway.server.logs import RequestLog
+
+DRAIN_TIMEOUT_S = 30.0
+
+Say = Callable[[str], None]
+
+
+async def serve(settings: Settings, say: Say, *, command: str = "gateway") -> None:
+    """Serve until SIGTERM or SIGINT, then drain; a second signal ends at once."""
+    log = RequestLog()
+    loop = asyncio.get_running_loop()
+    stop: asyncio.Queue[signal.Signals] = asyncio.Queue()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.put_nowait, number)
+    async with running_gateway(settings, log) as gateway:
+        for line in await _banner(gateway, command):
+            say(line)
+        first = await stop.get()
+        say("stopping: requests in flight are being finished (a second signal stops at once)")
+        idle_s = IDLE_CONNECTIONS_S if first is signal.SIGTERM else 0.0
+        draining = asyncio.create_task(gateway.drain(DRAIN_TIMEOUT_S, idle_s=idle_s))
+        impatient = asyncio.create_task(stop.get())
+        await asyncio.wait({draining, impatient}, return_when=asyncio.FIRST_COMPLETED)
+        impatient.cancel()
+        draining.cancel()
+        await asyncio.gather(draining, impatient, return_exceptions=True)
+    say("stopped")
+
+
+async def _banner(gateway: Gateway, command: str) -> list[str]:
+    settings, base = gateway.settings, base_url(gateway.address)
+    lines = [f"listening on {base}"]
+    endpoint = getattr(gateway.node, "endpoint", None)
+    if endpoint:
+        lines.append(f"simulated node on {endpoint} (play money: nobody is paid)")
+    else:
+        health = await gateway.node.health()
+        lines.append(f"{gateway.node.name} on {gateway.node.network}: {health.detail}")
+        lines.extend(f"warning: {warning}" for warning in health.warnings)
+    lines.extend(f"warning: {problem}" for problem in settings.warnings)
+    for route in settings.routes:
+        price = "free" if route.terms.free else format_amount(route.terms.price_msat)
+        lines.append(f"  {route.terms.service:<16} {route.pattern.host or '*'}{route.pattern.path:<24} {price}")
+    if endpoint and (route := _first_priced(settings.routes)):
+        lines.extend(["", "try it:", *trial_lines(route, base, endpoint, command)])
+    return lines
+
+
+def base_url(address: tuple[str, int]) -> str:
+    """The URL of a listening address; an unspecified address is reached over loopback."""
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(address[0], address[0])  # noqa: S104 - compared, not bound
+    return f"http://[{host}]:{address[1]}" if ":" in host else f"http://{host}:{address[1]}"
+
+
+def trial_lines(route: Route, base: str, node_url: str, command: str) -> list[str]:
+    """Three shell lines: get a 402, pay it, get a 200."""
+    path = route.pattern.path.replace("/**", "/").replace("*", "x")
+    host = f" -H 'Host: {route.pattern.host.replace('*', 'www')}'" if route.pattern.host else ""
+    url = f"{base}{path}"
+    node = "" if node_url.endswith(":8403") else f" --node {node_url}"
+    return [
+        f"  curl -si{host} {url} | tee challenge.txt",
+        f"  {command} sim pay{node} --authorization - < challenge.txt > paid.txt",
+        f"  curl -i{host} -H @paid.txt {url}",
+    ]
+
+
+def _first_priced(routes: tuple[Route, ...]) -> Route | None:
+    def admits_get(route: Route) -> bool:
+        return not route.pattern.methods or "GET" in route.pattern.methods
+
+    plain = [route for route in routes if not route.terms.free and admits_get(route)]
+    # A service's default row is the plainest thing to try.
+    return next((route for route in plain if route.terms.route == "default"), plain[0] if plain else None)
