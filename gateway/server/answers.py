@@ -7,8 +7,6 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from aiohttp import web
-
 from gateway.errors import (
     BadUpstreamResponse,
     Fault,
@@ -22,6 +20,7 @@ from gateway.errors import (
 from gateway.l402.amounts import format_amount
 from gateway.paywall.minting import IssuedChallenge
 from gateway.paywall.terms import Terms
+from gateway.server.answer import Answer
 
 STATUS: Mapping[str, int] = {
     "bad_request": 400,
@@ -65,9 +64,6 @@ CLOSING = frozenset(
 
 RETRY_AFTER_S = 5
 EXPOSED_HEADERS = "WWW-Authenticate, L402-Price, Retry-After"
-SERVER = "l402-gateway"
-"""What the Server header of our own answers says: no version, no library."""
-
 _RECOVERABLE_401 = frozenset({Fault.MALFORMED, Fault.INVALID_TOKEN, Fault.INVALID_PREIMAGE})
 """What ``invalid_credential_status: 401`` turns from 402 into 401 (L402 L5, L6)."""
 
@@ -86,12 +82,13 @@ def code_of(error: GatewayError) -> str:
     return next((code for kind, code in table if isinstance(error, kind)), "internal_error")
 
 
-def error_answer(code: str, *, close: bool = False, headers: Mapping[str, str] | None = None) -> web.Response:
+def error_answer(code: str, *, close: bool = False, headers: Mapping[str, str] | None = None) -> Answer:
     """A JSON error: ``{"error": code}``."""
     answer = _json(STATUS.get(code, 500), {"error": code})
     if STATUS.get(code) == 503:
-        answer.headers["Retry-After"] = str(RETRY_AFTER_S)
-    answer.headers.update(headers or {})
+        answer.add("Retry-After", str(RETRY_AFTER_S))
+    for name, value in (headers or {}).items():
+        answer.add(name, value)
     if close or code in CLOSING:
         answer.force_close()
     return answer
@@ -99,7 +96,7 @@ def error_answer(code: str, *, close: bool = False, headers: Mapping[str, str] |
 
 def payment_answer(
     challenge: IssuedChallenge, terms: Terms, fault: Fault, *, network: str, play_money: bool, invalid_status: int
-) -> web.Response:
+) -> Answer:
     """402 with a challenge: exactly one WWW-Authenticate line, since a second one costs a client (spec 3.5).
 
     The body repeats the header's values under the names that deployed clients read.
@@ -124,38 +121,44 @@ def payment_answer(
         body["valid_for_seconds"] = terms.valid_for_s
     status = invalid_status if fault in _RECOVERABLE_401 else 402
     answer = _json(status, body)
-    answer.headers["WWW-Authenticate"] = challenge.header
+    answer.add("WWW-Authenticate", challenge.header)
     _price_headers(answer, terms)
     return answer
 
 
-def price_answer(terms: Terms, fault: Fault) -> web.Response:
+def price_answer(terms: Terms, fault: Fault) -> Answer:
     """402 to HEAD: the price without an invoice, so that crawlers and probes cost the node nothing."""
     answer = _json(402, {"error": fault.value})
     _price_headers(answer, terms)
     return answer
 
 
-def preflight_answer(requested_headers: str, allow: str) -> web.Response:
+def preflight_answer(requested_headers: str, allow: str) -> Answer:
     """The answer to a browser's CORS preflight for a priced route: any origin may ask, none may send cookies."""
-    answer = web.Response(status=204, headers={"Server": SERVER, "Cache-Control": "no-store"})
-    answer.headers["Access-Control-Allow-Origin"] = "*"
-    answer.headers["Access-Control-Allow-Methods"] = allow
-    answer.headers["Access-Control-Allow-Headers"] = requested_headers or "Authorization"
-    answer.headers["Access-Control-Max-Age"] = "600"
-    answer.headers["Vary"] = "Origin, Access-Control-Request-Headers, Access-Control-Request-Method"
-    return answer
-
-
-def _price_headers(answer: web.Response, terms: Terms) -> None:
-    answer.headers["L402-Price"] = f"{terms.price_msat} msat"
-    answer.headers["Access-Control-Allow-Origin"] = "*"
-    answer.headers["Access-Control-Expose-Headers"] = EXPOSED_HEADERS
-
-
-def _json(status: int, body: Mapping[str, Any]) -> web.Response:
-    return web.Response(
-        status=status,
-        body=json.dumps(body).encode() + b"\n",
-        headers={"Content-Type": "application/json", "Cache-Control": "no-store", "Server": SERVER},
+    return Answer(
+        204,
+        [
+            ("Access-Control-Allow-Origin", "*"),
+            ("Access-Control-Allow-Methods", allow),
+            ("Access-Control-Allow-Headers", requested_headers or "Authorization"),
+            ("Access-Control-Max-Age", "600"),
+            ("Vary", "Origin, Access-Control-Request-Headers, Access-Control-Request-Method"),
+            ("Cache-Control", "no-store"),
+        ],
     )
+
+
+def options_answer() -> Answer:
+    """The answer to ``OPTIONS *``, which is about this server and no upstream (RFC 9110 9.3.7)."""
+    return Answer(200, [("Allow", "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"), ("Cache-Control", "no-store")])
+
+
+def _price_headers(answer: Answer, terms: Terms) -> None:
+    answer.add("L402-Price", f"{terms.price_msat} msat")
+    answer.add("Access-Control-Allow-Origin", "*")
+    answer.add("Access-Control-Expose-Headers", EXPOSED_HEADERS)
+
+
+def _json(status: int, body: Mapping[str, Any]) -> Answer:
+    fields = [("Content-Type", "application/json"), ("Cache-Control", "no-store")]
+    return Answer(status, fields, json.dumps(body).encode() + b"\n")

@@ -45,10 +45,12 @@ class Gateway:
     _listener: Listener
     _accepting: asyncio.Server
     _drain: Drain
+    _forwarder: Forwarder
 
     async def drain(self, timeout_s: float, *, idle_s: float = IDLE_CONNECTIONS_S) -> bool:
         """Take no new connections, finish what is in flight; False when ``timeout_s`` cut some of it off."""
         self._drain.begin()
+        self._forwarder.draining = True
         self._accepting.close()
         finished = await self._drain.wait_idle(timeout_s)
         # A keep-alive client may be about to speak: closing at once would fail its request.
@@ -107,7 +109,7 @@ async def running_gateway(
         accepting = await listen(listener, *settings.listen)
         stack.push_async_callback(listener.shutdown, 1.0)
         stack.callback(accepting.close)
-        yield Gateway(settings, bound_address(accepting), node, store, listener, accepting, drain)
+        yield Gateway(settings, bound_address(accepting), node, store, listener, accepting, drain, forwarder)
 
 
 async def _with_demo(settings: Settings, stack: AsyncExitStack) -> Settings:

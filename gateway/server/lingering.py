@@ -6,6 +6,8 @@ import asyncio
 
 from aiohttp import web
 
+from gateway.server.answer import Answer
+
 UNREAD_LIMIT = 65_536
 """Bytes of an unwanted body that are read after the answer, so that a reset does not overtake it."""
 LINGER_S = 1.0
@@ -19,11 +21,10 @@ def large_body_unread(request: web.BaseRequest) -> bool:
     return length is None or int(length) > UNREAD_LIMIT
 
 
-async def answer_and_linger(request: web.BaseRequest, answer: web.Response) -> None:
+async def answer_and_linger(request: web.BaseRequest, answer: Answer) -> None:
     """Send the whole answer, say that nothing follows, read a little of what still comes, hang up."""
     answer.force_close()
     await answer.prepare(request)
-    await answer.write_eof()
     transport = request.transport
     if transport is not None and transport.can_write_eof():
         transport.write_eof()

@@ -10,7 +10,7 @@ from typing import Any
 import aiohttp
 import aiohttp.http_parser
 from aiohttp import web
-from aiohttp.http_exceptions import BadHttpMessage, LineTooLong
+from aiohttp.http_exceptions import BadHttpMessage
 from aiohttp.web_protocol import RequestHandler
 
 from gateway.errors import GatewayError
@@ -72,12 +72,25 @@ class ClientConnection(RequestHandler):
             super().log_exception(*args, **kw)
 
 
+_PARSER_CODES = (
+    # aiohttp's parser tells its reasons only in words; tests/server/test_raw_requests.py pins these
+    ("bytearray(", "uri_too_long"),
+    ("Got more than", "header_too_large"),
+    ("Too many headers", "too_many_headers"),
+    ("'Host'", "bad_host"),
+    ("Transfer-Encoding", "bad_framing"),
+    ("Content-Length", "bad_framing"),
+    ("header", "bad_header"),
+)
+
+
 def _parser_code(status: int, exc: BaseException | None) -> str:
     if status == 504:
         return "upstream_timeout"
-    if isinstance(exc, LineTooLong):
-        return "uri_too_long" if "line" in str(exc).lower() and "header" not in str(exc).lower() else "header_too_large"
-    return "bad_request" if status < 500 else "internal_error"
+    if status >= 500:
+        return "internal_error"
+    reason = str(exc)
+    return next((code for words, code in _PARSER_CODES if words in reason), "bad_request")
 
 
 class Listener(web.Server):

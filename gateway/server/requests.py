@@ -21,7 +21,15 @@ from gateway.proxy.hosts import canonical_host
 from gateway.proxy.paths import Target, canonical_target, rewritten_path
 from gateway.proxy.services import Route
 from gateway.proxy.table import NoRoute, RouteTable
-from gateway.server.answers import code_of, error_answer, payment_answer, preflight_answer, price_answer
+from gateway.server.answer import Answer
+from gateway.server.answers import (
+    code_of,
+    error_answer,
+    options_answer,
+    payment_answer,
+    preflight_answer,
+    price_answer,
+)
 from gateway.server.drain import Drain
 from gateway.server.lingering import answer_and_linger, large_body_unread
 from gateway.server.logs import RequestLog
@@ -73,15 +81,15 @@ class RequestFlow:
                 answer = await self._answer(exchange)
             except GatewayError as error:
                 answer = self._failed(exchange, error)
-            if self.leaving.draining:
+            if self.leaving.draining and isinstance(answer, Answer):
                 answer.force_close()
-            if isinstance(answer, web.Response) and large_body_unread(request):
+            if isinstance(answer, Answer) and large_body_unread(request):
                 await answer_and_linger(request, answer)
         exchange.status = answer.status
         self.log.request(exchange)
         return answer
 
-    def _failed(self, exchange: Exchange, error: GatewayError) -> web.Response:
+    def _failed(self, exchange: Exchange, error: GatewayError) -> Answer:
         code = code_of(error)
         exchange.outcome = code
         if isinstance(error, OutageError):
@@ -97,7 +105,7 @@ class RequestFlow:
         exchange.host = _host(exchange)
         if request.method == "OPTIONS" and request.raw_path == "*":
             exchange.outcome = "server_options"
-            return _server_options()
+            return options_answer()
         target = canonical_target(request.raw_path, scheme=self.scheme, host=exchange.host)
         exchange.path = target.path
         route = self.table.match(exchange.host, target, _priced_method(exchange))
@@ -120,7 +128,7 @@ class RequestFlow:
             return await self._ask_for_payment(exchange, route, decision.fault)
         return await self._forward(exchange, target, route, decision)
 
-    async def _ask_for_payment(self, exchange: Exchange, route: Route, fault: Fault) -> web.Response:
+    async def _ask_for_payment(self, exchange: Exchange, route: Route, fault: Fault) -> Answer:
         exchange.outcome = f"challenge:{fault.value}"
         if exchange.request.method == "HEAD":
             return price_answer(route.terms, fault)
@@ -190,20 +198,12 @@ def _is_preflight(exchange: Exchange) -> bool:
     )
 
 
-def _preflight(exchange: Exchange) -> web.Response:
+def _preflight(exchange: Exchange) -> Answer:
     method = _priced_method(exchange)
     asked = ", ".join(exchange.header_lines("access-control-request-headers"))
     if not method.isalpha() or any(not (char.isalnum() or char in "-_, ") for char in asked):
         raise RequestError("bad_header")
     return preflight_answer(asked, method.upper())
-
-
-def _server_options() -> web.Response:
-    answer = error_answer("not_found")
-    answer.set_status(200)
-    answer.headers["Allow"] = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
-    answer.body = b""
-    return answer
 
 
 def _identity(route: Route, admit: Admit) -> Sequence[tuple[str, str]]:

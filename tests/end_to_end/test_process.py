@@ -32,17 +32,12 @@ def run(*command: str, cwd: Path) -> subprocess.CompletedProcess[str]:
 
 def test_the_three_printed_lines_work_on_the_example_configuration(tmp_path: Path) -> None:
     example = (REPOSITORY / "config.example.yaml").read_text()
-    assert "127.0.0.1:8402" in example
     config = write_config(tmp_path, re.sub(r"127\.0\.0\.1:840[23]", "127.0.0.1:0", example))
-    config.write_text(config.read_text().replace("backend: simulated", "backend: simulated\n  listen: 127.0.0.1:0", 1))
-    if config.read_text().count("listen: 127.0.0.1:0") > 2:
-        config.write_text(config.read_text().replace("backend: simulated\n  listen: 127.0.0.1:0", "backend: simulated", 1))
     with gateway_process(config) as gateway:
-        gateway.wait_for_line("try it:")
-        first, pay, second = [gateway.wait_for_line(start) for start in ("  curl -si", "  ", "  curl -i ")]
-        pay = next(line for line in gateway.lines if " sim pay" in line)
-        program = re.sub(r"^\s*\S.*? sim pay", "gateway sim pay", pay)
-        outcomes = [run("bash", "-c", line, cwd=tmp_path) for line in (first, program, second)]
+        gateway.wait_for_line("  curl -i ")
+        lines = gateway.lines[gateway.lines.index("try it:") + 1 :]
+        outcomes = [run("bash", "-c", line, cwd=tmp_path) for line in lines]
+    assert len(lines) == 3
     assert outcomes[0].stdout.startswith("HTTP/1.1 402 "), outcomes
     assert outcomes[1].returncode == 0, outcomes[1]
     assert outcomes[2].stdout.startswith("HTTP/1.1 200 "), outcomes
@@ -112,7 +107,8 @@ def test_sigterm_finishes_what_is_in_flight_and_exits_0(tmp_path: Path) -> None:
 
 
 def test_a_wrong_file_is_refused_with_every_mistake_and_exit_code_2(tmp_path: Path) -> None:
-    config = write_config(tmp_path, CONFIG.replace("10 sat", "ten").replace("listen: 127.0.0.1:0\n", "lisssten: 1\n", 1))
+    text = CONFIG.replace("10 sat", "ten").replace("listen: 127.0.0.1:0\n", "lisssten: 1\n", 1)
+    config = write_config(tmp_path, text)
     outcome = run(sys.executable, "-m", "gateway", "serve", str(config), cwd=tmp_path)
     assert outcome.returncode == 2
     assert re.search(r"gateway\.yaml:2:1: .*lisssten", outcome.stderr), outcome.stderr

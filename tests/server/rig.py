@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -144,6 +144,7 @@ async def running_rig(
     top: str = "",
     lightning: str = "",
     clock: Callable[[], float] | None = None,
+    env: Mapping[str, str] | None = None,
 ) -> AsyncIterator[Rig]:
     """Start upstream and gateway from a configuration file in ``folder``; stop both."""
     upstream = Upstream()
@@ -156,7 +157,7 @@ async def running_rig(
             f"listen: 127.0.0.1:0\nlightning: {{backend: simulated, listen: '127.0.0.1:0'{lightning}}}\n{top}\n"
             f"services:{services.replace('UPSTREAM', upstream.url)}"
         )
-        settings = load_settings(config, {})
+        settings = load_settings(config, env or {})
         async with (
             running_gateway(settings, RequestLog(), clock=clock) as gateway,
             aiohttp.ClientSession(auto_decompress=False) as session,

@@ -1,0 +1,1 @@
+"""Measures the gateway against nginx in the same run: ``make bench``."""

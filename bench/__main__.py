@@ -1,0 +1,121 @@
+"""Drive nginx's proxy_pass and the gateway in turn, one core for the proxy and one for load and upstream; print a table.
+
+Needs nginx and wrk (Debian packages ``nginx-light`` and ``wrk``). Believe the ratios, not the absolutes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.parties import Buyer, Gateway, Nginx, Party
+
+PROXY_CORE, LOAD_CORE = "0", "1"
+CONNECTIONS = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One row: what is asked of which party."""
+
+    name: str
+    party: Party
+    path: str
+    headers: tuple[str, ...] = ()
+    against: str = ""
+    """Name of the row that this one is compared with."""
+
+
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """One round: requests per second, latencies in milliseconds, CPU microseconds per request of the proxy."""
+
+    rate: float
+    p50: float
+    p99: float
+    cpu_us: float
+
+
+def wrk(case: Case, seconds: float) -> Measure:
+    """One round of load against a case; raises when answers are not what the case says."""
+    script = Path(__file__).with_name("report.lua")
+    command = ["taskset", "-c", LOAD_CORE, "wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds:g}s", "-s", str(script)]
+    for header in case.headers:
+        command += ["-H", header]
+    before = case.party.cpu_seconds()
+    out = subprocess.run([*command, case.party.base + case.path], capture_output=True, text=True, check=True).stdout
+    spent = case.party.cpu_seconds() - before
+    found = re.search(r"RESULT (\d+) (\d+) (\d+) (\d+)", out)
+    if found is None:
+        raise RuntimeError(out)
+    requests, duration_us, p50, p99 = map(int, found.groups())
+    return Measure(requests / duration_us * 1e6, p50 / 1e3, p99 / 1e3, spent / max(requests, 1) * 1e6)
+
+
+def median(rounds: list[Measure], read: Callable[[Measure], float]) -> float:
+    return statistics.median(read(measure) for measure in rounds)
+
+
+def print_table(rounds: dict[Case, list[Measure]]) -> None:
+    """Markdown, ratios against the reference row."""
+    rates = {case.name: median(found, lambda m: m.rate) for case, found in rounds.items()}
+    print("| case | requests/s | p50 ms | p99 ms | CPU µs/request | ratio to nginx | RSS MB |")
+    print("|---|---:|---:|---:|---:|---:|---:|")
+    for case, found in rounds.items():
+        rate = rates[case.name]
+        print(
+            f"| {case.name} | {rate:,.0f} | {median(found, lambda m: m.p50):.2f} | {median(found, lambda m: m.p99):.2f} "
+            f"| {median(found, lambda m: m.cpu_us):.1f} | {rate / rates[case.against or case.name]:.2f} | {case.party.rss_mb():.0f} |"
+        )
+
+
+@contextmanager
+def cases(folder: Path) -> Iterator[list[Case]]:
+    """Start everybody."""
+    small, large = "nginx proxy_pass, small body", "nginx proxy_pass, 100 KB"
+    with ExitStack() as stack:
+        upstream = stack.enter_context(Nginx.upstream(folder / "upstream", LOAD_CORE))
+        reference = stack.enter_context(Nginx.proxy(folder / "proxy", PROXY_CORE, upstream.base))
+        gateway = stack.enter_context(Gateway.serving(folder / "gateway", PROXY_CORE, upstream.base))
+        paid = f"Authorization: {Buyer(gateway).buy('/paid/small')}"
+        yield [
+            Case(small, reference, "/small"),
+            Case("gateway, free, small body", gateway, "/free/small", against=small),
+            Case("gateway, paid, small body", gateway, "/paid/small", (paid,), small),
+            Case(large, reference, "/large"),
+            Case("gateway, paid, 100 KB", gateway, "/paid/large", (paid,), large),
+            Case("gateway, 402 from the simulated node", gateway, "/paid/small", against=small),
+        ]
+
+
+def main() -> int:
+    """Run all cases in alternating rounds."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seconds", type=float, default=4.0, help="of each round")
+    parser.add_argument("--rounds", type=int, default=3)
+    arguments = parser.parse_args()
+    if missing := [tool for tool in ("nginx", "wrk", "taskset") if shutil.which(tool) is None]:
+        print(f"bench: not installed: {', '.join(missing)} (Debian: nginx-light, wrk, util-linux)", file=sys.stderr)
+        return 3
+    with tempfile.TemporaryDirectory() as folder, cases(Path(folder)) as rows:
+        rounds: dict[Case, list[Measure]] = {case: [] for case in rows}
+        for _ in range(arguments.rounds):
+            for case in rows:
+                rounds[case].append(wrk(case, arguments.seconds))
+                time.sleep(0.2)
+        print_table(rounds)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,92 @@
+"""An answer of our own as bytes on the wire: always HTTP/1.1, and nothing in it that we did not put there."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from email.utils import formatdate
+from http import HTTPStatus
+
+from aiohttp import web
+from aiohttp.abc import AbstractStreamWriter
+
+SERVER = "l402-gateway"
+"""What the Server header of our own answers says: no version, no library."""
+
+
+class Answer(web.StreamResponse):
+    """A short, complete answer. aiohttp would echo a client's odd version and leave out ``Connection: close`` then.
+
+    ``fields`` are header fields without framing; ``close`` ends the connection after it.
+    """
+
+    def __init__(
+        self, status: int, fields: Sequence[tuple[str, str]], body: bytes = b"", *, close: bool = False
+    ) -> None:
+        super().__init__(status=status)
+        self.fields = list(fields)
+        self._content = body
+        self._close = close
+        self._written = False
+        self._persistent = False
+
+    def force_close(self) -> None:
+        """End the connection after this answer."""
+        self._close = True
+
+    def add(self, name: str, value: str) -> None:
+        """One more header field."""
+        self.fields.append((name, value))
+
+    @property
+    def prepared(self) -> bool:
+        """Whether it was written."""
+        return self._written
+
+    @property
+    def keep_alive(self) -> bool:
+        """Whether the connection serves another request."""
+        return self._persistent
+
+    @property
+    def body_length(self) -> int:
+        """Bytes of body."""
+        return len(self._content)
+
+    async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
+        """Write everything at once, the first time."""
+        if self._written:
+            return None
+        self._written = True
+        # A chunked request's trailers are not to be trusted to stay with it: its connection ends.
+        self._persistent = not self._close and bool(request.keep_alive) and "Transfer-Encoding" not in request.headers
+        if request.transport is None or request.transport.is_closing():
+            raise ConnectionResetError("the client is gone")
+        request.transport.write(self._composed(request))
+        return None
+
+    async def write_eof(self, data: bytes = b"") -> None:
+        """Everything was written by ``prepare``."""
+
+    def _composed(self, request: web.BaseRequest) -> bytes:
+        lines = [f"HTTP/1.1 {self.status} {_phrase(self.status)}"]
+        lines += [f"{name}: {value}" for name, value in self.fields]
+        if self.status != HTTPStatus.NO_CONTENT:
+            lines.append(f"Content-Length: {len(self._content)}")
+        lines += [f"Date: {formatdate(time.time(), usegmt=True)}", f"Server: {SERVER}"]
+        if not self._persistent:
+            lines.append("Connection: close")
+        elif request.version < (1, 1):
+            lines.append("Connection: keep-alive")
+        head = "\r\n".join(lines)
+        if head.count("\n") != len(lines) - 1 or head.count("\r") != len(lines) - 1:
+            raise ValueError("a line break in a header field of an answer")
+        body = b"" if request.method == "HEAD" else self._content
+        return head.encode("utf-8") + b"\r\n\r\n" + body
+
+
+def _phrase(status: int) -> str:
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:
+        return ""

@@ -1,0 +1,101 @@
+"""Byte for byte what a hostile or careless client sends, and what it gets; the upstream sees nothing of it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+
+import pytest
+
+from tests.server.rig import Rig
+
+PLAIN = b"Host: shop\r\n"
+
+REFUSED: dict[str, tuple[bytes, int, str]] = {
+    "B1 dot segments": (b"GET /open/../weather/x HTTP/1.1\r\n" + PLAIN, 400, "bad_path"),
+    "B2 encoded dots": (b"GET /open/%2e%2e%2fweather HTTP/1.1\r\n" + PLAIN, 400, "bad_path"),
+    "B3 another host in the path": (b"GET //evil.example/x HTTP/1.1\r\n" + PLAIN, 400, "bad_path"),
+    "B4 absolute form, other host": (b"GET http://other/weather HTTP/1.1\r\n" + PLAIN, 400, "host_mismatch"),
+    "B5 no host": (b"GET /weather/x HTTP/1.1\r\n", 400, "bad_host"),
+    "B5 two hosts": (b"GET /weather/x HTTP/1.1\r\n" + PLAIN + b"Host: b\r\n", 400, "bad_host"),
+    "B5 bad host": (b"GET /weather/x HTTP/1.1\r\nHost: a b/c@d\r\n", 400, "bad_host"),
+    "B7 length and chunked": (
+        b"POST /weather/x HTTP/1.1\r\n" + PLAIN + b"Content-Length: 3\r\nTransfer-Encoding: chunked\r\n", 400, "bad_",
+    ),
+    "B7 signed length": (b"POST /weather/x HTTP/1.1\r\n" + PLAIN + b"Content-Length: +5\r\n", 400, "bad_"),
+    "B8 gzip, chunked": (
+        b"POST /weather/x HTTP/1.1\r\n" + PLAIN + b"Transfer-Encoding: gzip, chunked\r\n",
+        501,
+        "unsupported_transfer_coding",
+    ),
+    "B9 long line": (b"GET /weather/" + b"x" * 9_000 + b" HTTP/1.1\r\n" + PLAIN, 414, "uri_too_long"),
+    "B9 long header": (b"GET /weather/x HTTP/1.1\r\n" + PLAIN + b"X-A: " + b"x" * 9_000 + b"\r\n", 431, "header_too_"),
+    "B9 many headers": (
+        b"GET /weather/x HTTP/1.1\r\n" + PLAIN + b"".join(b"X-%d: 1\r\n" % n for n in range(129)), 431, "too_many_",
+    ),
+    "B10 HTTP/2.0": (b"GET /weather/x HTTP/2.0\r\n" + PLAIN, 505, "http_version"),
+    "B11 control byte": (b"GET /weather/x HTTP/1.1\r\n" + PLAIN + b"X-A: a\x01b\r\n", 400, "bad_"),
+    "B11 bytes that are not UTF-8": (b"GET /weather/x HTTP/1.1\r\n" + PLAIN + b"X-A: ad\xffmin\r\n", 400, "bad_header"),
+    "B12 TRACE": (b"TRACE /weather/x HTTP/1.1\r\n" + PLAIN, 405, "method_not_allowed"),
+    "B13 nominated Authorization": (
+        b"GET /weather/x HTTP/1.1\r\n" + PLAIN + b"Connection: Authorization\r\n", 400, "bad_connection_header",
+    ),
+    "B15 expectation": (b"GET /weather/x HTTP/1.1\r\n" + PLAIN + b"Expect: banana\r\n", 417, "expectation_failed"),
+    "R21 HTTP/0.9": (b"GET /weather/x\r\n", 400, "bad_request"),
+    "R29 lower-case method": (b"get /weather/x HTTP/1.1\r\n" + PLAIN, 400, "bad_request"),
+}  # fmt: skip
+
+
+async def exchange(rig: Rig, sent: bytes) -> bytes:
+    """Everything that comes back for ``sent``, until the gateway hangs up or stays silent after a whole answer."""
+    reader, writer = await asyncio.open_connection(*rig.gateway.address)
+    try:
+        writer.write(sent)
+        head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10)
+        length = next(
+            int(line.split(b":")[1]) for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:")
+        )
+        return head + await asyncio.wait_for(reader.readexactly(length), 10)
+    finally:
+        writer.close()
+
+
+@pytest.mark.parametrize("name", REFUSED)
+async def test_what_is_ambiguous_is_refused_with_a_stable_code_and_no_echo(rig: Rig, name: str) -> None:
+    sent, status, code = REFUSED[name]
+    received = await exchange(rig, sent + b"\r\n")
+    head, _, body = received.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 %d " % status), received
+    assert json.loads(body)["error"].startswith(code), received
+    assert b"content-type: application/json" in head.lower()
+    assert b"aiohttp" not in head
+    assert b"xxxx" not in received
+    assert b"evil" not in received
+    if status in {400, 414, 431, 501, 505}:
+        assert b"connection: close" in head.lower()
+    assert rig.upstream.seen == []
+    assert "Traceback" not in rig.log.getvalue()
+
+
+async def test_options_star_is_answered_here(rig: Rig) -> None:
+    received = await exchange(rig, b"OPTIONS * HTTP/1.1\r\nHost: shop\r\n\r\n")
+    assert received.startswith(b"HTTP/1.1 200 ")
+    assert b"allow: get" in received.lower()
+    assert rig.upstream.seen == []
+
+
+async def test_absolute_form_is_priced_like_the_path_in_it(rig: Rig) -> None:
+    received = await exchange(rig, b"GET http://shop/weather/x HTTP/1.1\r\nHost: shop\r\n\r\n")
+    assert received.startswith(b"HTTP/1.1 402 ")
+
+
+async def test_an_encoded_letter_does_not_hide_a_priced_path(rig: Rig) -> None:
+    received = await exchange(rig, b"GET /%77eather/x HTTP/1.1\r\nHost: shop\r\n\r\n")
+    assert received.startswith(b"HTTP/1.1 402 ")
+    assert rig.upstream.seen == []
+
+
+async def test_http_1_0_without_a_host_is_served_and_closed(rig: Rig) -> None:
+    received = await exchange(rig, b"GET /weather/status HTTP/1.0\r\n\r\n")
+    assert received.startswith((b"HTTP/1.1 200 ", b"HTTP/1.0 200 "))
+    assert b"connection: close" in received.lower() or b"keep-alive" not in received.lower()
