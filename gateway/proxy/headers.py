@@ -1,0 +1,18 @@
+"""The header rules of a gateway (RFC 9110 section 7.6), gathered for those who forward messages."""
+
+from __future__ import annotations
+
+from gateway.proxy.fields import RawHeaders
+from gateway.proxy.paths import rewritten_path
+from gateway.proxy.request_head import check_request_head
+from gateway.proxy.request_headers import max_forwards, upstream_headers
+from gateway.proxy.response_headers import downstream_headers
+
+__all__ = [
+    "RawHeaders",
+    "check_request_head",
+    "downstream_headers",
+    "max_forwards",
+    "rewritten_path",
+    "upstream_headers",
+]
