@@ -99,3 +99,9 @@ async def test_http_1_0_without_a_host_is_served_and_closed(rig: Rig) -> None:
     received = await exchange(rig, b"GET /weather/status HTTP/1.0\r\n\r\n")
     assert received.startswith((b"HTTP/1.1 200 ", b"HTTP/1.0 200 "))
     assert b"connection: close" in received.lower() or b"keep-alive" not in received.lower()
+
+
+async def test_options_that_may_be_forwarded_no_further_is_answered_here(rig: Rig) -> None:
+    received = await exchange(rig, b"OPTIONS /weather/status HTTP/1.1\r\nHost: shop\r\nMax-Forwards: 0\r\n\r\n")
+    assert received.startswith(b"HTTP/1.1 200 ")
+    assert rig.upstream.seen == []

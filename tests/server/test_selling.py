@@ -301,3 +301,14 @@ async def test_expect_100_continue_is_honoured_once_paid(rig: Rig) -> None:
     writer.close()
     assert rig.upstream.seen[-1][3] == b"hello"
     assert rig.upstream.header("expect") is None
+
+
+async def test_only_trusted_proxies_may_name_the_client(tmp_path: Path) -> None:
+    claimed = {"X-Forwarded-For": "203.0.113.9"}
+    async with running_rig(tmp_path) as rig:
+        await rig.get("/weather/status", headers=claimed)
+        assert rig.upstream.header("x-forwarded-for") == "127.0.0.1"
+    async with running_rig(tmp_path, top="trusted_proxies: [127.0.0.0/8]") as rig:
+        await rig.get("/weather/status", headers=claimed)
+        assert rig.upstream.header("x-forwarded-for") == "203.0.113.9, 127.0.0.1"
+        assert '"client": "203.0.113.9"' in rig.log.getvalue()
