@@ -97,7 +97,9 @@ class Store(Protocol):
     async def settle_index(self, backend: str) -> int:
         """The highest settle index stored for this backend; 0 at first."""
 
-    async def pending_invoices(self, backend: str, *, after: bytes = b"", limit: int = 1_000) -> Sequence[StoredInvoice]:
+    async def pending_invoices(
+        self, backend: str, *, after: bytes = b"", limit: int = 1_000
+    ) -> Sequence[StoredInvoice]:
         """OPEN or ACCEPTED invoices of a backend, ordered by payment hash, those above ``after`` only."""
 
     async def revoke(self, key: bytes, *, now: int) -> bool:
