@@ -14,6 +14,7 @@ from aiohttp import web
 
 from gateway.errors import GatewayError
 from gateway.proxy.forwarding import Forwarder, Relayed
+from gateway.proxy.headers import RawHeaders
 from gateway.proxy.services import Origin, Service, Timeouts
 
 TIMEOUTS = Timeouts(connect=2.0, first_byte=5.0, idle=5.0)
@@ -50,7 +51,7 @@ class Front:
             self.done.notify_all()
         return relayed.response
 
-    def on_head(self, status: int) -> Sequence[tuple[str, str]]:
+    def on_head(self, status: int, _fields: RawHeaders) -> Sequence[tuple[str, str]]:
         self.heads.append(status)
         return self.extra
 

@@ -1,0 +1,180 @@
+"""An upstream's answer on its way to the client: written straight to the client's transport, byte for byte."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import struct
+import time
+from collections.abc import Sequence
+from email.utils import formatdate
+
+from aiohttp import web
+from aiohttp.abc import AbstractStreamWriter
+
+from gateway.errors import BadUpstreamResponse
+from gateway.proxy.fields import RawHeaders
+from gateway.proxy.response_head import Framing, ResponseHead
+from gateway.proxy.upstream import Abandoned, UpstreamResponse
+
+_RESET = struct.pack("ii", 1, 0)
+"""SO_LINGER, on and zero seconds: closing sends RST."""
+
+
+def client_gone(request: web.BaseRequest) -> bool:
+    """The client's connection is closed, or closing."""
+    transport = request.transport
+    return transport is None or transport.is_closing()
+
+
+class RelayedResponse(web.StreamResponse):
+    """A response that is already on the wire when aiohttp gets to see it.
+
+    aiohttp would fold header names, drop bytes that are not UTF-8, add fields of its own and write head and body
+    apart; so this class writes both itself and leaves to aiohttp what happens afterwards: keep-alive or close.
+    """
+
+    def __init__(self, request: web.BaseRequest, status: int) -> None:
+        super().__init__(status=status)
+        self._client = request
+        self._persistent = False
+        self._chunked_body = False
+        self._until_close = False
+        self._begun = False
+        self._body_bytes = 0
+
+    def __repr__(self) -> str:
+        return f"<RelayedResponse {self.status} body_bytes={self._body_bytes}>"
+
+    async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
+        """aiohttp, after the handler: nothing to do."""
+        return None
+
+    async def write_eof(self, data: bytes = b"") -> None:
+        """aiohttp, after the handler: nothing to do."""
+
+    @property
+    def keep_alive(self) -> bool:
+        """Whether the client's connection serves another request."""
+        return self._persistent
+
+    @property
+    def prepared(self) -> bool:
+        """Whether the head was written."""
+        return self._begun
+
+    @property
+    def body_length(self) -> int:
+        """Bytes of body written, without framing."""
+        return self._body_bytes
+
+    async def relay(
+        self, upstream: UpstreamResponse, fields: RawHeaders, *, keep_alive: bool, write_timeout_s: float
+    ) -> None:
+        """Write head and body as they come, head and what is there of the body in one write.
+
+        Raises Abandoned when the client is gone or takes nothing for ``write_timeout_s`` seconds, and what
+        ``UpstreamResponse.read_chunk()`` raises. The caller then calls ``abort()``.
+        """
+        head = self._compose_head(upstream.head, fields, keep_alive=keep_alive)
+        self._begun = True
+        self._write(head + self._framed(upstream.read_nowait(), last=upstream.at_end))
+        while not upstream.at_end:
+            await self._drain(write_timeout_s)
+            chunk = await upstream.read_chunk()
+            framed = self._framed(chunk, last=upstream.at_end)
+            if framed:
+                self._write(framed)
+        await self._drain(write_timeout_s)
+
+    def abort(self) -> None:
+        """Cut the client's connection, so that a part is never taken for the whole (RFC 9112 section 8)."""
+        self._persistent = False
+        transport = self._client.transport
+        if transport is None:
+            return
+        if self._until_close:
+            # Here a close is how a complete body ends: only a reset says that this one is not.
+            with contextlib.suppress(OSError):
+                transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+        transport.abort()
+
+    def _compose_head(self, head: ResponseHead, fields: RawHeaders, *, keep_alive: bool) -> bytes:
+        modern = self._client.version >= (1, 1)
+        unknown_length = head.framing in {Framing.CHUNKED, Framing.CLOSE}
+        self._chunked_body = unknown_length and modern
+        self._until_close = unknown_length and not modern
+        self._persistent = keep_alive and not self._until_close
+        lines = [b"HTTP/1.1 %d %b\r\n" % (head.status, head.reason)]
+        lines += _end_to_end_lines(head, fields)
+        if self._chunked_body:
+            lines.append(b"Transfer-Encoding: chunked\r\n")
+        if not self._persistent:
+            lines.append(b"Connection: close\r\n")
+        elif not modern:
+            lines.append(b"Connection: keep-alive\r\n")
+        composed = b"".join(lines)
+        # The last gate against a response hidden in a value: every line break is one that was put here.
+        if composed.count(b"\n") != len(lines) or composed.count(b"\r") != len(lines):
+            raise BadUpstreamResponse("a line break in a response header")
+        return composed + b"\r\n"
+
+    def _framed(self, chunk: bytes, *, last: bool) -> bytes:
+        self._body_bytes += len(chunk)
+        if not self._chunked_body:
+            return chunk
+        framed = b"%x\r\n%b\r\n" % (len(chunk), chunk) if chunk else b""
+        return framed + b"0\r\n\r\n" if last else framed
+
+    def _write(self, data: bytes) -> None:
+        transport = self._client.transport
+        if transport is None or transport.is_closing():
+            raise Abandoned("the client is gone")
+        transport.write(data)
+        self._client.writer.output_size += len(data)
+
+    async def _drain(self, timeout_s: float) -> None:
+        if not self._client.protocol.writing_paused:
+            return
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._client.writer.drain()
+        except TimeoutError:
+            raise Abandoned("the client takes nothing") from None
+        except ConnectionError:
+            raise Abandoned("the client is gone") from None
+
+
+def encoded_fields(fields: Sequence[tuple[str, str]]) -> list[tuple[bytes, bytes]]:
+    """Our own header fields as bytes."""
+    return [(name.encode("ascii"), value.encode("utf-8")) for name, value in fields]
+
+
+def _end_to_end_lines(head: ResponseHead, fields: RawHeaders) -> list[bytes]:
+    """``fields`` as header lines; a Date (RFC 9110 section 6.6.1) and the known length are added where missing."""
+    lines = []
+    dated = False
+    length = None if head.status == 204 else head.content_length
+    for name, value in fields:
+        key = name.lower()
+        dated = dated or key == b"date"
+        if key == b"content-length":
+            length = None
+        lines.append(b"%b: %b\r\n" % (name, value))
+    if length is not None:
+        lines.append(b"Content-Length: %d\r\n" % length)
+    if not dated:
+        lines.append(b"Date: %b\r\n" % _http_date(int(time.time())))
+    return lines
+
+
+_date: tuple[int, bytes] = (0, b"")
+
+
+def _http_date(now: int) -> bytes:
+    """IMF-fixdate, made once a second."""
+    global _date  # noqa: PLW0603 - one pair for the process, replaced whole
+    if _date[0] != now:
+        _date = (now, formatdate(now, usegmt=True).encode("ascii"))
+    return _date[1]
