@@ -79,6 +79,8 @@ async def running_gateway(
     async with AsyncExitStack() as stack:
         store = await open_store(settings.storage_url, clock=clock)
         stack.push_async_callback(store.aclose)
+        for warning in store.warnings:
+            log.warning("database", detail=warning)
         node = build_node(settings.lightning, clock)
         stack.push_async_callback(node.aclose)
         await node.start()

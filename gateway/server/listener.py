@@ -53,6 +53,20 @@ def require_safe_runtime() -> None:
 class ClientConnection(RequestHandler):
     """One client connection."""
 
+    __slots__ = ()
+
+    def data_received(self, data: bytes) -> None:
+        """aiohttp drops a body whose framing breaks without telling its reader, who would wait for the rest."""
+        super().data_received(data)
+        request = self._current_request
+        if request is not None and self._messages and not request.content.is_eof():
+            request.content.set_exception(web.RequestPayloadError("malformed"))
+            request.content.feed_eof()
+
+    def eof_received(self) -> bool:  # type: ignore[override]  # asyncio's contract; aiohttp declares None
+        """A client that has ended its side is still answered (RFC 9112 section 9.5)."""
+        return True
+
     def handle_error(
         self,
         request: web.BaseRequest,

@@ -14,9 +14,9 @@ from gateway.lightning.backend import LightningBackend
 from gateway.paywall.admission import Admission
 from gateway.paywall.decisions import ADMIT_FREE, Admit, Challenge, Decision, Refuse
 from gateway.paywall.minting import Minter
-from gateway.proxy.client_address import client_address
+from gateway.proxy.client_address import address_chain
 from gateway.proxy.forwarding import Forwarder
-from gateway.proxy.headers import check_request_head, upstream_headers
+from gateway.proxy.headers import RawHeaders, check_request_head, max_forwards, upstream_headers
 from gateway.proxy.hosts import canonical_host
 from gateway.proxy.paths import Target, canonical_target, rewritten_path
 from gateway.proxy.services import Route
@@ -42,6 +42,8 @@ class Exchange:
     request: web.BaseRequest
     started: float
     client: str = ""
+    proxies: tuple[str, ...] = ()
+    """Trusted proxies between client and us, in the order in which the request passed them."""
     host: str = ""
     path: str = ""
     route: Route | None = None
@@ -101,9 +103,10 @@ class RequestFlow:
         head = request.raw_headers
         check_request_head(request.method, (request.version.major, request.version.minor), head)
         exchange.text_headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in head]
-        exchange.client = self._client(exchange)
+        exchange.client, *proxies = self._addresses(exchange)
+        exchange.proxies = tuple(proxies)
         exchange.host = _host(exchange)
-        if request.method == "OPTIONS" and request.raw_path == "*":
+        if request.method == "OPTIONS" and (request.raw_path == "*" or max_forwards(head) == 0):
             exchange.outcome = "server_options"
             return options_answer()
         target = canonical_target(request.raw_path, scheme=self.scheme, host=exchange.host)
@@ -151,6 +154,7 @@ class RequestFlow:
             client_scheme=self.scheme,
             client_host=exchange.host,
             identity=_identity(route, admit),
+            proxies=exchange.proxies,
         )
         exchange.outcome = "free" if admit.token_key is None else "paid"
         relayed = await self.forwarder.forward(
@@ -165,12 +169,9 @@ class RequestFlow:
             exchange.outcome += ":cut"
         return relayed.response
 
-    def _client(self, exchange: Exchange) -> str:
-        peer = exchange.request.remote or ""
-        if not self.settings.trusted_proxies:
-            return client_address(peer, (), (), ())
-        return client_address(
-            peer,
+    def _addresses(self, exchange: Exchange) -> tuple[str, ...]:
+        return address_chain(
+            exchange.request.remote or "",
             exchange.header_lines("x-forwarded-for"),
             exchange.header_lines("forwarded"),
             self.settings.trusted_proxies,
@@ -213,9 +214,20 @@ def _identity(route: Route, admit: Admit) -> Sequence[tuple[str, str]]:
     return identity
 
 
-def _extra_headers(exchange: Exchange, route: Route) -> Callable[[int], Sequence[tuple[str, str]]]:
-    def extra(status: int) -> Sequence[tuple[str, str]]:
+def _extra_headers(exchange: Exchange, route: Route) -> Callable[[int, RawHeaders], Sequence[tuple[str, str]]]:
+    """What a priced answer gets besides the upstream's fields: no shared cache, readable by the browser that paid."""
+
+    def extra(status: int, fields: RawHeaders) -> Sequence[tuple[str, str]]:
         exchange.status = status
-        return ()
+        if route.terms.free:
+            return ()
+        present = {name.lower() for name, _ in fields}
+        added = [("Vary", "Authorization")]
+        if b"cache-control" not in present:
+            added.append(("Cache-Control", "private"))
+        # the upstream's own CORS rules win; without any, a browser that paid could not read what it bought
+        if b"access-control-allow-origin" not in present and exchange.header_lines("origin"):
+            added.append(("Access-Control-Allow-Origin", "*"))
+        return added
 
     return extra
