@@ -1,4 +1,4 @@
-"""Drive nginx's proxy_pass and the gateway in turn, one core for the proxy and one for load and upstream; print a table.
+"""Drive nginx's proxy_pass and the gateway in turn, one core for the proxy, one for load and upstream; print a table.
 
 Needs nginx and wrk (Debian packages ``nginx-light`` and ``wrk``). Believe the ratios, not the absolutes.
 """
@@ -73,10 +73,16 @@ def print_table(rounds: dict[Case, list[Measure]]) -> None:
     print("|---|---:|---:|---:|---:|---:|---:|")
     for case, found in rounds.items():
         rate = rates[case.name]
-        print(
-            f"| {case.name} | {rate:,.0f} | {median(found, lambda m: m.p50):.2f} | {median(found, lambda m: m.p99):.2f} "
-            f"| {median(found, lambda m: m.cpu_us):.1f} | {rate / rates[case.against or case.name]:.2f} | {case.party.rss_mb():.0f} |"
-        )
+        cells = [
+            case.name,
+            f"{rate:,.0f}",
+            f"{median(found, lambda m: m.p50):.2f}",
+            f"{median(found, lambda m: m.p99):.2f}",
+            f"{median(found, lambda m: m.cpu_us):.1f}",
+            f"{rate / rates[case.against or case.name]:.2f}",
+            f"{case.party.rss_mb():.0f}",
+        ]
+        print(f"| {' | '.join(cells)} |")
 
 
 @contextmanager

@@ -54,11 +54,12 @@ def wait_until_open(port: int, seconds: float = 20.0) -> None:
     while True:
         try:
             socket.create_connection(("127.0.0.1", port), 1).close()
-            return
         except OSError:
             if time.monotonic() > deadline:
                 raise
             time.sleep(0.05)
+        else:
+            return
 
 
 @dataclass(frozen=True, slots=True)

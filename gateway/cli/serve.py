@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import click
@@ -19,8 +21,6 @@ def serve(config: Path) -> None:
     \b
     Exit codes: 0 stopped as asked, 2 the configuration cannot be used, 3 it cannot start (port, database, runtime).
     """
-    import asyncio
-
     from gateway.config import load_settings
     from gateway.errors import ConfigError, GatewayError
     from gateway.server.logs import configure_logging
@@ -58,12 +58,10 @@ def _own_command() -> str:
         return program.name
 
 
-def _loop_factory():  # type: ignore[no-untyped-def]  # uvloop has no common base with asyncio's loops
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
     try:
         import uvloop
     except ImportError:
-        import asyncio
-
         return asyncio.new_event_loop
     return uvloop.new_event_loop
 
@@ -72,8 +70,6 @@ def _loop_factory():  # type: ignore[no-untyped-def]  # uvloop has no common bas
 @click.option("--listen", default="127.0.0.1:9000", show_default=True, help="Address and port.")
 def demo_upstream(listen: str) -> None:
     """Serve the small sample API that ``upstream: demo`` starts, on its own."""
-    import asyncio
-
     from gateway.server.demo_upstream import DemoUpstream
 
     host, _, port = listen.rpartition(":")

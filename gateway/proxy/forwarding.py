@@ -86,9 +86,10 @@ class Forwarder:
     ) -> Relayed:
         """Send ``request`` as ``target`` with ``headers`` (no framing fields) to the service and relay the answer.
 
-        ``on_head`` is called once, before a byte goes to the client. Raises UpstreamError, and RequestError for a body that is too large (``body_too_large``),
-        malformed or short (``bad_framing``) or stalls (``request_timeout``), only while nothing was sent. After that
-        the client's connection is cut, and the result says so. A client that leaves ends its exchange within a second.
+        ``on_head`` is called once, before a byte goes to the client. Raises UpstreamError, and RequestError for a
+        body that is too large (``body_too_large``), malformed or short (``bad_framing``) or stalls
+        (``request_timeout``), only while nothing was sent. After that the client's connection is cut, and the result
+        says so. A client that leaves ends its exchange within a second.
         """
         outgoing = UpstreamRequest(
             request.method,

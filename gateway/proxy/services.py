@@ -37,7 +37,7 @@ class Timeouts:
 
 @dataclass(frozen=True, slots=True)
 class PathRewrite:
-    """Take ``strip_prefix`` off the path's front, put ``prefix`` there. Both are '' or '/segments' without a final '/'."""
+    """Take ``strip_prefix`` off the path's front, put ``prefix`` there: '' or '/segments' without a final '/'."""
 
     strip_prefix: str = ""
     prefix: str = ""

@@ -55,8 +55,8 @@ class Gateway:
         finished = await self._drain.wait_idle(timeout_s)
         # A keep-alive client may be about to speak: closing at once would fail its request.
         deadline = time.monotonic() + idle_s
-        while self._listener.connections and time.monotonic() < deadline:
-            await asyncio.sleep(0.05)  # noqa: ASYNC110 - aiohttp signals no event when a connection goes
+        while self._listener.connections and time.monotonic() < deadline:  # noqa: ASYNC110 - aiohttp has no event
+            await asyncio.sleep(0.05)
         finished = await self._drain.wait_idle(timeout_s) and finished
         await self._listener.shutdown(1.0)
         return finished

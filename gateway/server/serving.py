@@ -53,8 +53,9 @@ async def _banner(gateway: Gateway, command: str) -> list[str]:
     for route in settings.routes:
         price = "free" if route.terms.free else format_amount(route.terms.price_msat)
         lines.append(f"  {route.terms.service:<16} {route.pattern.host or '*'}{route.pattern.path:<24} {price}")
-    if endpoint and (route := _first_priced(settings.routes)):
-        lines.extend(["", "try it:", *trial_lines(route, base, endpoint, command)])
+    trial = _first_priced(settings.routes)
+    if endpoint and trial:
+        lines.extend(["", "try it:", *trial_lines(trial, base, endpoint, command)])
     return lines
 
 

@@ -209,7 +209,7 @@ async def test_a_cancelled_forward_closes_both_sides() -> None:
 async def test_a_hook_that_refuses_sends_nothing_and_gives_up_the_upstream() -> None:
     async with RawUpstream(answering(chunked([b"abc"]))) as upstream, front(upstream.origin) as gate:
 
-        def refuse(status: int) -> list[tuple[str, str]]:
+        def refuse(status: int, _fields: object) -> list[tuple[str, str]]:
             raise RequestError("token_exhausted")
 
         gate.on_head = refuse  # type: ignore[method-assign]

@@ -14,7 +14,7 @@ from gateway.l402.tokens import decode_token
 from gateway.lightning.simulated import Faults
 from tests.server.rig import Clock, Rig, running_rig
 
-ENV_SECRET = "canary-of-the-environment-7f3a"  # noqa: S105 - a canary
+ENV_SECRET = "canary-of-the-environment-7f3a"
 TODAY = "/weather/today"
 
 
@@ -62,7 +62,8 @@ async def test_no_secret_reaches_a_log_an_answer_or_the_upstream(
         assert await send(Macaroon=hexed) == 200
         assert await send(path="/weather/status", Authorization=good) == 200
         assert await send(path="/open/x", Authorization=good) == 200
-        assert await send(path=f"/weather/x?token={preimage}", Authorization=f"L402 {offer.macaroon}:{preimage}0") == 402
+        malformed = f"L402 {offer.macaroon}:{preimage}0"
+        assert await send(path=f"/weather/x?token={preimage}", Authorization=malformed) == 402
         assert await send(path="/archive/1", Authorization=good) == 402
         assert await send(path="/elsewhere", Authorization=good) == 404
         assert await send(method="TRACE", Authorization=good) == 405

@@ -40,7 +40,8 @@ async def test_L4_an_expired_credential_starts_over_with_a_new_invoice_and_token
     rig.clock.now += 3600
     again = await rig.challenge(TODAY, headers={"Authorization": paid})
     assert again.body["error"] == "token_expired"
-    assert (await rig.get(TODAY, headers={"Authorization": f"L402 {again.macaroon}:{await rig.pay(again.invoice)}"}))[0] == 200
+    fresh = {"Authorization": f"L402 {again.macaroon}:{await rig.pay(again.invoice)}"}
+    assert (await rig.get(TODAY, headers=fresh))[0] == 200
 
 
 async def test_L5_L6_forged_credentials_are_401_only_where_the_switch_says_so(tmp_path: Path, rig: Rig) -> None:
