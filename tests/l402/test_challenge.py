@@ -175,6 +175,7 @@ def test_L72_a_token_that_is_no_macaroon_is_kept_as_it_was_sent() -> None:
         pytest.param([LINE] * 17, id="too-many-lines"),
         pytest.param([LINE + " " * 32_768], id="too-long"),
         pytest.param([LINE + ", a=1" * 300], id="too-many-parameters"),
+        pytest.param([LINE + ", a" * 300], id="too-many-schemes"),
         pytest.param([f'L402 token="{T}", invoice="ln{"a" * MAX_INVOICE_CHARS}"'], id="invoice-too-long"),
     ],
 )  # fmt: skip
@@ -226,6 +227,6 @@ def test_any_text_gives_offers_or_a_challenge_error(lines: list[str]) -> None:
 )  # fmt: skip
 def test_hostile_lines_take_time_linear_in_their_length(unit: str) -> None:
     line = ("L402 x=1, y " + unit * 32_768)[:32_768]
-    begun = time.perf_counter()
+    begun = time.process_time()
     refused([line])
-    assert time.perf_counter() - begun < 1.0, "a quadratic parser takes minutes"
+    assert time.process_time() - begun < 1.0, "a quadratic parser takes minutes"

@@ -101,6 +101,7 @@ def test_L30_every_deployed_spelling_of_one_credential_is_one_credential(lines: 
         pytest.param([f"L402 {T}:{'٣' * 64}"], id="digits-of-another-script"),
         pytest.param([f"L402 {T}:{'ff' * 48}"], id="96-digits-that-are-no-hex-in-base64"),
         pytest.param([f"L402 {T} {X}"], id="space-for-colon"),
+        pytest.param([f"L402 {T[:8]}L402 {T[8:]}:{X}"], id="scheme-inside-the-token"),
         pytest.param([f"L402 {T}==:{X}"], id="too-much-padding"),
         pytest.param([f"L402 {T[:40]}-_+/{T[44:]}:{X}"], id="mixed-alphabets"),
         pytest.param([f"L402 {encode_token(A.raw + b'x')}:{X}"], id="trailing-byte-in-the-macaroon"),
@@ -347,7 +348,7 @@ def test_any_headers_are_read_without_an_exception(headers: list[tuple[str, str]
 @pytest.mark.parametrize("unit", ["L402 ", ",", '"', '\\"', 'a="', "L402,", "LSAT a:b,", "=", " ", "A", "l402 L402,x:"])
 def test_hostile_headers_take_time_linear_in_their_length(unit: str) -> None:
     line = ("L402 " + unit * 16_384)[:16_384]
-    begun = time.perf_counter()
+    begun = time.process_time()
     for _ in range(10):
         read(line)
-    assert time.perf_counter() - begun < 1.0, "10 readings of 16 KiB; a quadratic reader takes far longer"
+    assert time.process_time() - begun < 1.0, "10 readings of 16 KiB; a quadratic reader takes far longer"

@@ -159,8 +159,8 @@ def test_fuzzed_macaroons_are_read_canonically_or_refused(program: bytes) -> Non
 
 def test_the_largest_hostile_inputs_are_refused_at_once() -> None:
     hostile = [b"\x02" + b"\x80" * 250_000, b"A" * 8_190, HEAD + b"\x02\x01a\x00" * 1_500, bytes(MAX_MACAROON_BYTES)]
-    begun = time.perf_counter()
+    begun = time.process_time()
     for _ in range(100):
         for raw in hostile:
             assert fault_of(raw) is Fault.MALFORMED
-    assert time.perf_counter() - begun < 2.0, "400 refusals, 5 ms each at most"
+    assert time.process_time() - begun < 2.0, "400 refusals, 5 ms each at most"
