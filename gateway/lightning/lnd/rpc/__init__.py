@@ -1,0 +1,1 @@
+"""Message types generated from ``protos/`` by ``protos/generate.py``; a test compares the two."""
