@@ -84,6 +84,8 @@ async def running_gateway(
         node = build_node(settings.lightning, clock)
         stack.push_async_callback(node.aclose)
         await node.start()
+        if node.play_money:
+            log.warning("play money", node=node.name, network=node.network, detail="nobody is paid in real bitcoin")
         caches = Caches()
         settlements = Settlements(store, node, clock)
         stack.push_async_callback(settlements.aclose)

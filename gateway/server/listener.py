@@ -10,8 +10,11 @@ from typing import Any
 import aiohttp
 import aiohttp.http_parser
 from aiohttp import web
+from aiohttp.abc import AbstractStreamWriter
 from aiohttp.http_exceptions import BadHttpMessage
-from aiohttp.web_protocol import RequestHandler
+from aiohttp.http_parser import RawRequestMessage
+from aiohttp.streams import StreamReader
+from aiohttp.web_protocol import RequestHandler, _ErrInfo
 
 from gateway.errors import GatewayError
 from gateway.server.answers import error_answer
@@ -35,6 +38,9 @@ LIMITS: dict[str, Any] = {
 """Bounds of a client connection; bytes and seconds."""
 
 
+_CLIENT_FAULTS = (ConnectionError, BadHttpMessage, web.RequestPayloadError, asyncio.TimeoutError)
+
+
 class UnsafeRuntime(GatewayError):
     """The installed aiohttp cannot be trusted with a public port."""
 
@@ -53,19 +59,31 @@ def require_safe_runtime() -> None:
 class ClientConnection(RequestHandler):
     """One client connection."""
 
-    __slots__ = ()
+    __slots__ = ("body",)
+
+    body: StreamReader | None
+    """Body of the request that was taken up last; only the newest one can be unfinished."""
 
     def data_received(self, data: bytes) -> None:
         """aiohttp drops a body whose framing breaks without telling its reader, who would wait for the rest."""
         super().data_received(data)
-        request = self._current_request
-        if request is not None and self._messages and not request.content.is_eof():
-            request.content.set_exception(web.RequestPayloadError("malformed"))
-            request.content.feed_eof()
+        if self._messages and isinstance(self._messages[-1][0], _ErrInfo):
+            self._fail_unfinished(self.body, "malformed")
 
     def eof_received(self) -> bool:  # type: ignore[override]  # asyncio's contract; aiohttp declares None
-        """A client that has ended its side is still answered (RFC 9112 section 9.5)."""
+        """A client that has ended its side is still answered, once (RFC 9112 section 9.5); an idle one is closed."""
+        if self._waiter is not None and not self._waiter.done():  # it waits for a request
+            return False
+        self._fail_unfinished(self._messages[-1][1] if self._messages else self.body, "cut short")
+        if not self._messages:
+            self.close()
         return True
+
+    @staticmethod
+    def _fail_unfinished(body: StreamReader | None, reason: str) -> None:
+        if body is not None and not body.is_eof():
+            body.set_exception(web.RequestPayloadError(reason))
+            body.feed_eof()
 
     def handle_error(
         self,
@@ -82,7 +100,7 @@ class ClientConnection(RequestHandler):
     def log_exception(self, *args: Any, **kw: Any) -> None:
         """Only our own faults are worth a traceback."""
         error = kw.get("exc_info")
-        if not isinstance(error, (ConnectionError, BadHttpMessage, asyncio.TimeoutError)):
+        if not isinstance(error, _CLIENT_FAULTS):
             super().log_exception(*args, **kw)
 
 
@@ -115,7 +133,20 @@ class Listener(web.Server):
 
     def __call__(self) -> RequestHandler:
         """A protocol for one connection; an unknown limit is an error here, where aiohttp would drop them all."""
-        return ClientConnection(self, loop=asyncio.get_running_loop(), **LIMITS)
+        connection = ClientConnection(self, loop=asyncio.get_running_loop(), **LIMITS)
+        connection.body = None
+        return connection
+
+    def _make_request(
+        self,
+        message: RawRequestMessage,
+        payload: StreamReader,
+        protocol: RequestHandler,
+        writer: AbstractStreamWriter,
+        task: asyncio.Task[None],
+    ) -> web.BaseRequest:
+        protocol.body = payload  # type: ignore[attr-defined]  # ours, made above
+        return super()._make_request(message, payload, protocol, writer, task)
 
 
 async def listen(server: Listener, host: str, port: int, *, backlog: int = 1024) -> asyncio.Server:

@@ -88,6 +88,7 @@ class RequestFlow:
             if isinstance(answer, Answer) and large_body_unread(request):
                 await answer_and_linger(request, answer)
         exchange.status = answer.status
+        exchange.bytes_out = answer.body_length
         self.log.request(exchange)
         return answer
 
@@ -164,7 +165,6 @@ class RequestFlow:
             headers=headers,
             on_head=_extra_headers(exchange, route),
         )
-        exchange.bytes_out = relayed.bytes_out
         if not relayed.complete:
             exchange.outcome += ":cut"
         return relayed.response

@@ -59,7 +59,7 @@ async def test_a_server_that_says_lsat_is_answered_in_its_own_scheme(seller: Sel
     assert seller.seen[-1].authorizations[0].startswith("LSAT ")
 
 
-async def test_a_second_fetch_uses_the_stored_token_in_one_request(seller: Seller) -> None:
+async def test_L94_a_second_fetch_uses_the_stored_token_in_one_request(seller: Seller) -> None:
     async with running_buyer(seller) as buyer:
         await _get(buyer, f"{seller.base}/weather/now")
         before = len(seller.seen)

@@ -16,6 +16,7 @@ from gateway.errors import GatewayError
 from gateway.proxy.forwarding import Forwarder, Relayed
 from gateway.proxy.headers import RawHeaders
 from gateway.proxy.services import Origin, Service, Timeouts
+from gateway.server.listener import Listener, listen
 
 TIMEOUTS = Timeouts(connect=2.0, first_byte=5.0, idle=5.0)
 _HOP = {b"connection", b"keep-alive", b"te", b"transfer-encoding", b"content-length", b"expect", b"host", b"upgrade"}
@@ -60,28 +61,6 @@ class Front:
             await self.done.wait_for(lambda: len(self.relayed) + len(self.errors) >= count)
 
 
-class Connection(web.RequestHandler):
-    """aiohttp's, but a body that turns out malformed fails for its reader, who would otherwise wait for the rest."""
-
-    __slots__ = ()
-
-    def data_received(self, data: bytes) -> None:
-        super().data_received(data)
-        request = self._current_request
-        if request is not None and self._messages and not request.content.is_eof():
-            request.content.set_exception(web.RequestPayloadError("malformed"))
-            request.content.feed_eof()
-
-
-class HalfOpenConnection(Connection):
-    """A client that has ended its side is still answered."""
-
-    __slots__ = ()
-
-    def eof_received(self) -> bool:  # type: ignore[override]
-        return True
-
-
 @asynccontextmanager
 async def front(
     origin: Origin,
@@ -91,24 +70,12 @@ async def front(
     max_body_bytes: int | None = None,
     max_connections: int = 1000,
     extra: Sequence[tuple[str, str]] = (),
-    half_open: bool = False,
 ) -> AsyncIterator[Front]:
-    """``half_open`` lets a client end its side and still be answered, as the gateway's own server does."""
+    """A forwarder behind the gateway's own listener."""
     service = Service("api", origin, timeouts=timeouts, ca_file=ca_file, max_body_bytes=max_body_bytes)
     gate = Front(service, Forwarder(max_connections=max_connections), extra=extra)
-    server = web.Server(gate.handle, auto_decompress=False, access_log=None, lingering_time=1, read_bufsize=65_536)
-
-    def protocol() -> web.RequestHandler:
-        return (HalfOpenConnection if half_open else Connection)(
-            server,
-            loop=asyncio.get_running_loop(),
-            auto_decompress=False,
-            access_log=None,  # type: ignore[arg-type]
-            lingering_time=1,
-            read_bufsize=65_536,
-        )
-
-    listener = await asyncio.get_running_loop().create_server(protocol, "127.0.0.1", 0)
+    server = Listener(gate.handle)
+    listener = await listen(server, "127.0.0.1", 0)
     gate.port = listener.sockets[0].getsockname()[1]
     try:
         yield gate

@@ -102,6 +102,7 @@ async def raw_answer(rig: Rig, sent: str) -> bytes:
         return await asyncio.wait_for(reader.read(65_536), 10)
     finally:
         writer.close()
+        await writer.wait_closed()
 
 
 async def test_a_secret_from_the_environment_reaches_only_the_upstream_it_was_meant_for(

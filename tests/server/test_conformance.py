@@ -6,9 +6,12 @@ import asyncio
 import json
 from pathlib import Path
 
+import pytest
+
 from gateway.l402 import bolt11
 from gateway.l402.identifier import Identifier, token_key
 from gateway.l402.macaroon import decode_macaroon
+from gateway.l402.minting import attenuate
 from gateway.l402.tokens import decode_token
 from gateway.lightning.simulated import Faults
 from tests.server.rig import SERVICES, Clock, Rig, running_rig
@@ -91,6 +94,14 @@ async def test_L23_lsat_is_accepted_wherever_l402_is(rig: Rig) -> None:
     assert (await rig.get(TODAY, headers={"Authorization": paid}))[0] == 200
 
 
+async def test_L34_control_characters_and_extra_colons_are_answered_402(rig: Rig) -> None:
+    offer = await rig.challenge(TODAY)
+    preimage = await rig.pay(offer.invoice)
+    for credential in (f"L402 {offer.macaroon}:{preimage}:", f"L402 {offer.macaroon}\t:{preimage}", "L402 :::"):
+        again = await rig.challenge(TODAY, headers={"Authorization": credential})
+        assert again.body["error"] == "malformed_credential"
+
+
 async def test_L36_a_credential_is_reusable_until_it_ends(rig: Rig) -> None:
     paid = {"Authorization": await rig.buy(TODAY)}
     assert [(await rig.get(TODAY, headers=paid))[0] for _ in range(5)] == [200] * 5
@@ -123,6 +134,15 @@ async def test_L64_L91_raising_the_tier_makes_tokens_of_the_old_tier_buy_anew(tm
         assert offer.body["error"] == "insufficient_scope"
         fresh = {"Authorization": f"L402 {offer.macaroon}:{await rig.pay(offer.invoice)}"}
         assert (await rig.get("/archive/1", headers=fresh))[0] == 200
+
+
+@pytest.mark.parametrize("name", ["Macaroon", "Grpc-Metadata-Macaroon", "Token", "Grpc-Metadata-Token"])
+async def test_L82_L83_the_hex_forms_of_grpc_clients_are_accepted_and_stripped(rig: Rig, name: str) -> None:
+    offer = await rig.challenge(TODAY)
+    preimage = await rig.pay(offer.invoice)
+    paid = attenuate(decode_token(offer.macaroon), [f"preimage={preimage}"]).hex()
+    assert (await rig.get(TODAY, headers={name: paid}))[0] == 200
+    assert rig.upstream.header(name) is None
 
 
 async def test_L90_L93_a_revoked_token_is_worthless_for_ever_and_gets_a_new_challenge(tmp_path: Path) -> None:

@@ -58,6 +58,7 @@ async def exchange(rig: Rig, sent: bytes) -> bytes:
         return head + await asyncio.wait_for(reader.readexactly(length), 10)
     finally:
         writer.close()
+        await writer.wait_closed()
 
 
 @pytest.mark.parametrize("name", REFUSED)
@@ -105,3 +106,37 @@ async def test_options_that_may_be_forwarded_no_further_is_answered_here(rig: Ri
     received = await exchange(rig, b"OPTIONS /weather/status HTTP/1.1\r\nHost: shop\r\nMax-Forwards: 0\r\n\r\n")
     assert received.startswith(b"HTTP/1.1 200 ")
     assert rig.upstream.seen == []
+
+
+async def test_a_client_that_ended_its_side_is_still_answered_and_then_closed(rig: Rig) -> None:
+    reader, writer = await asyncio.open_connection(*rig.gateway.address)
+    writer.write(b"GET /weather/status HTTP/1.1\r\nHost: shop\r\n\r\n")
+    writer.write_eof()
+    received = await asyncio.wait_for(reader.read(), 5)
+    assert received.startswith(b"HTTP/1.1 200 ")
+    assert received.endswith(b"}")
+    writer.close()
+    await writer.wait_closed()
+
+
+async def test_an_idle_connection_that_ends_is_closed_at_once(rig: Rig) -> None:
+    reader, writer = await asyncio.open_connection(*rig.gateway.address)
+    writer.write(b"GET /weather/status HTTP/1.1\r\nHost: shop\r\n\r\n")
+    await reader.readuntil(b"}")
+    writer.write_eof()
+    assert await asyncio.wait_for(reader.read(), 5) == b""
+    writer.close()
+    await writer.wait_closed()
+
+
+async def test_an_upload_that_is_cut_short_never_looks_whole_to_the_upstream(rig: Rig) -> None:
+    paid = await rig.buy("/weather/today")
+    reader, writer = await asyncio.open_connection(*rig.gateway.address)
+    head = f"POST /weather/today HTTP/1.1\r\nHost: shop\r\nAuthorization: {paid}\r\nContent-Length: 10\r\n\r\n"
+    writer.write(head.encode() + b"01234")
+    writer.write_eof()
+    received = await asyncio.wait_for(reader.read(), 5)
+    assert not received.startswith(b"HTTP/1.1 200 ")
+    assert all(body != b"01234" for _, _, _, body in rig.upstream.seen)
+    writer.close()
+    await writer.wait_closed()

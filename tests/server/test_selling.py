@@ -274,6 +274,7 @@ async def test_a_large_unpaid_upload_is_answered_before_it_is_read(rig: Rig) -> 
     assert head.startswith(b"HTTP/1.1 402 ")
     assert b"connection: close" in head.lower()
     writer.close()
+    await writer.wait_closed()
     status, _, body = await rig.get(TODAY, method="POST", data=b"y" * 10_000)
     assert (status, json.loads(body)["error"]) == (402, "payment_required")
     assert rig.upstream.seen == []
@@ -290,6 +291,7 @@ async def test_expect_100_continue_is_honoured_once_paid(rig: Rig) -> None:
     writer.write(b"hello")
     assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200 ")
     writer.close()
+    await writer.wait_closed()
     assert rig.upstream.seen[-1][3] == b"hello"
     assert rig.upstream.header("expect") is None
 
