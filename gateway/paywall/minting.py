@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -57,7 +58,7 @@ class Minter:
 
     async def issue(self, terms: Terms, host: str) -> IssuedChallenge:
         """A fresh challenge for these terms (L402 L19). Raises ``OutageError``; then nothing was sold."""
-        if self._clock() < self._paused_until:
+        if time.monotonic() < self._paused_until:
             raise StorageUnavailable("the database refused the last challenge")
         wanted = NewInvoice(terms.price_msat, self._invoice_expiry_s, fit_memo(_memo(terms, host)))
         issued = await self._node.create_invoice(wanted)
@@ -75,7 +76,7 @@ class Minter:
         try:
             await self._store.save_challenge(token, stored_invoice)
         except StorageUnavailable:
-            self._paused_until = self._clock() + STORAGE_PAUSE_S
+            self._paused_until = time.monotonic() + STORAGE_PAUSE_S
             raise
         return IssuedChallenge(
             header=format_challenge(raw, issued.bolt11),

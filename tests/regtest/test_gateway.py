@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -217,3 +219,26 @@ async def test_settlements_are_noticed_without_anybody_asking(network: LiveNetwo
         async with asyncio.timeout(10):
             while '"settled"' not in gateway.log.read_text():
                 await asyncio.sleep(0.1)
+
+
+async def test_gateway_pay_buys_with_bobs_node_and_keeps_the_token(network: LiveNetwork, tmp_path: Path) -> None:
+    await network.bob.link()
+    with gateway_process(config_for(network, tmp_path)) as gateway:
+        wallet = ["--wallet", "lnd", "--lnd-address", network.bob.grpc, "--lnd-cert", str(network.bob.tls_cert)]
+        wallet += ["--lnd-macaroon", str(network.bob.gateway_macaroon), "--network", "regtest"]
+        common = [sys.executable, "-m", "gateway", "pay", "--tokens", str(tmp_path / "tokens.json"), *wallet]
+        url = f"{await asyncio.to_thread(lambda: gateway.base)}{TODAY}"
+        outcomes = []
+        for limit in ("9 sat", "10 sat", "10 sat"):
+            command = [*common, "--max-price", limit, url]
+            outcomes.append(
+                await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True, timeout=60)
+            )
+    too_dear, bought, reused = outcomes
+    assert too_dear.returncode == 3, too_dear
+    assert bought.returncode == 0, bought
+    assert '"sky"' in bought.stdout
+    assert reused.returncode == 0, reused
+    assert "paid: 10 sat" in bought.stderr
+    assert "paid: 10 sat" not in reused.stderr
+    assert (tmp_path / "tokens.json").stat().st_mode & 0o777 == 0o600

@@ -12,6 +12,7 @@ from typing import Any
 
 import aiohttp
 from aiohttp import web
+from yarl import URL
 
 from gateway.config import load_settings
 from gateway.lightning.simulated import SimulatedNode
@@ -92,13 +93,23 @@ class Rig:
     clock: Callable[[], float]
     log: io.StringIO
     config: Path
+    preimages: list[str] = field(default_factory=list)
+    macaroons: list[str] = field(default_factory=list)
+    answers: list[str] = field(default_factory=list)
+    watch_for_leaks: bool = True
+    """Off in a test that hands a secret to the upstream on purpose."""
+
+    def _url(self, path: str) -> URL:
+        return URL(self.base + path, encoded=True)  # sent as written
 
     async def get(self, path: str, *, method: str = "GET", **options: Any) -> tuple[int, dict[str, str], bytes]:
-        async with self.session.request(method, self.base + path, allow_redirects=False, **options) as answer:
-            return answer.status, dict(answer.headers), await answer.read()
+        async with self.session.request(method, self._url(path), allow_redirects=False, **options) as answer:
+            body = await answer.read()
+            self.answers.append(f"{answer.raw_headers!r} {body!r}")
+            return answer.status, dict(answer.headers), body
 
     async def challenge(self, path: str, *, method: str = "GET", **options: Any) -> Purchase:
-        async with self.session.request(method, self.base + path, **options) as answer:
+        async with self.session.request(method, self._url(path), **options) as answer:
             body = await answer.json()
             assert answer.status == 402, body
             lines = answer.headers.getall("WWW-Authenticate")
@@ -107,6 +118,7 @@ class Rig:
         assert match is not None, lines
         assert match[1] == match[3] == body["macaroon"]
         assert match[2] == body["invoice"]
+        self.macaroons.append(match[1])
         return Purchase(match[1], match[2], body, lines[0])
 
     async def pay(self, invoice: str) -> str:
@@ -114,7 +126,14 @@ class Rig:
         async with self.session.post(f"{self.node.endpoint}/pay", json={"invoice": invoice}) as answer:
             body = await answer.json()
             assert answer.status == 200, body
-            return str(body["preimage"])
+            self.preimages.append(str(body["preimage"]))
+            return self.preimages[-1]
+
+    def assert_nothing_leaked(self) -> None:
+        """No preimage in any log line, answer or upstream request of this test; no macaroon in log or upstream."""
+        seen = f"{self.log.getvalue()} {self.upstream.seen!r}"
+        assert not [secret for secret in self.macaroons + self.preimages if secret in seen]
+        assert not [secret for secret in self.preimages if any(secret in answer for answer in self.answers)]
 
     async def buy(self, path: str) -> str:
         """The value of an Authorization header that paid for ``path``."""
@@ -164,4 +183,7 @@ async def running_rig(
         ):
             base = f"http://127.0.0.1:{gateway.address[1]}"
             assert isinstance(gateway.node, SimulatedNode)
-            yield Rig(gateway, gateway.node, upstream, session, base, clock, stream, config)
+            rig = Rig(gateway, gateway.node, upstream, session, base, clock, stream, config)
+            yield rig
+            if rig.watch_for_leaks:
+                rig.assert_nothing_leaked()

@@ -305,3 +305,32 @@ async def test_only_trusted_proxies_may_name_the_client(tmp_path: Path) -> None:
         await rig.get("/weather/status", headers=claimed)
         assert rig.upstream.header("x-forwarded-for") == "203.0.113.9, 127.0.0.1"
         assert '"client": "203.0.113.9"' in rig.log.getvalue()
+
+
+FORWARDED = """
+  - name: trusting
+    match: {path: /v1/**}
+    upstream: UPSTREAM
+    price: 2 sat
+    strip_prefix: /v1
+    prefix: /api
+    forward_credentials: true
+    request_headers: {X-Api-Key: key-of-the-upstream}
+"""
+
+
+async def test_credentials_reach_the_upstream_only_where_the_configuration_says_so(tmp_path: Path) -> None:
+    async with running_rig(tmp_path, services=FORWARDED) as rig:
+        rig.watch_for_leaks = False
+        paid = await rig.buy("/v1/x")
+        assert (await rig.get("/v1/x?a=%2F&b", headers={"Authorization": paid, "X-Api-Key": "guess"}))[0] == 200
+        assert rig.upstream.header("authorization") == paid
+        assert rig.upstream.seen[-1][1] == "/api/x?a=%2F&b"
+        assert rig.upstream.header("x-api-key") == "key-of-the-upstream"
+
+
+async def test_other_schemes_beside_l402_are_the_upstreams_own_business(rig: Rig) -> None:
+    paid = await rig.buy(TODAY)
+    headers = [("Authorization", "Bearer abc"), ("Authorization", paid)]
+    assert (await rig.get(TODAY, headers=headers))[0] == 200
+    assert rig.upstream.header("authorization") == "Bearer abc"
