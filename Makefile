@@ -38,18 +38,18 @@ bench: .venv/dev ## measure against nginx
 lock: .venv/dev ## renew the lock files (versions and hashes, no addresses)
 	$(BIN)/python requirements/renew.py
 
-format: .venv/dev
+format: .venv/dev ## put the code into its format
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-clean:
+clean: ## remove what the other targets made, databases excepted
 	rm -rf .venv .clients .regtest .hypothesis .mypy_cache .ruff_cache .pytest_cache
 
 # What a virtual environment holds is decided by the lock file; the stamp is newer than it once that is installed.
 .venv/bin/python:
 	@test -n "$(PYTHON)" || { echo "make: Python 3.11 or newer is needed" >&2; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "make: Python 3.11 or newer is needed, found $$($(PYTHON) --version)" >&2; exit 1; }
-	$(PYTHON) -m venv .venv
+	$(PYTHON) -m venv .venv || { rm -rf .venv; exit 1; } # half a .venv would pass for a whole one
 
 .venv/run: .venv/bin/python requirements/run.lock pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/run.lock

@@ -13,17 +13,21 @@ from gateway.cli.sim import sim
 from gateway.cli.token import token
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+class _InOrder(click.Group):
+    """Lists its commands in the order in which they were added: what is needed first stands first."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self.commands)
+
+
+@click.group(cls=_InOrder, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(gateway.__version__, prog_name="gateway")
 def main() -> None:
     """Sell HTTP requests for bitcoin over Lightning (L402).
 
-    \b
-    gateway serve CONFIG        answer requests
-    gateway check CONFIG        find every mistake in a configuration, show the route table
-    gateway pay URL             buy something
+    `gateway COMMAND --help` explains a command and its exit codes.
     """
 
 
-for command in (serve, check, pay, sim, token, db, demo_upstream, healthcheck):
+for command in (serve, check, pay, sim, token, db, healthcheck, demo_upstream):
     main.add_command(command)

@@ -19,15 +19,15 @@ _COLUMNS = ("service", "route", "host", "methods", "path", "price", "valid for",
 _UNITS = ((86_400, "d"), (3_600, "h"), (60, "m"))
 
 
-@click.command()
+@click.command(short_help="Find every mistake, or show the route table.")
 @click.argument("config", type=click.Path(path_type=Path))
 @click.option("--try", "attempt", metavar="'GET https://host/path'", help="Say what this request would get.")
-@click.option("--json", "as_json", is_flag=True, help="For scripts.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")
 def check(config: Path, attempt: str | None, as_json: bool) -> None:
     """Find every mistake in CONFIG, or show its route table in the order in which it is matched.
 
     \b
-    Exit codes: 0 the configuration can be used (warnings go to stderr), 2 it cannot.
+    Exit codes: 0 the configuration can be used (warnings go to stderr), 2 it cannot, or wrong usage.
     """
     import json
 
@@ -156,6 +156,6 @@ def _print_answer(answer: dict[str, Any]) -> None:
 
 def _length_of_time(seconds: int | None) -> str:
     if seconds is None:
-        return "-"
+        return "no end"
     size, unit = next(((size, unit) for size, unit in _UNITS if seconds % size == 0), (1, "s"))
     return f"{seconds // size}{unit}"

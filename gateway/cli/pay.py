@@ -61,18 +61,32 @@ class Options:
     quiet: bool
 
 
-@click.command()
+@click.command(short_help="Buy: fetch a URL, pay what it asks.", context_settings={"show_default": True})
 @click.argument("url")
-@click.option("-X", "--method", help="GET, or POST with --data.")
+@click.option("-X", "--method", metavar="METHOD", help="Default: GET, or POST with --data.")
 @click.option("-H", "--header", multiple=True, metavar="'NAME: VALUE'", help="May be repeated.")
-@click.option("-d", "--data", metavar="DATA", help="Body; @FILE sends a file as it is, @- standard input.")
+@click.option("-d", "--data", metavar="DATA", help="Request body; @FILE sends a file as it is, @- standard input.")
 @click.option("--max-price", envvar="L402_MAX_PRICE", metavar="AMOUNT", help="Never pay more: '100 sat', '1500 msat'.")
-@click.option("--max-fee", envvar="L402_MAX_FEE", default="10 sat", show_default=True, help="Routing fee on top.")
-@click.option("--wallet", envvar="L402_WALLET", type=click.Choice(["sim", "lnd"]), default="sim", show_default=True)
 @click.option(
-    "--sim-node", envvar="L402_SIM_NODE", default="http://127.0.0.1:8403", show_default=True, help="Play money."
+    "--max-fee", envvar="L402_MAX_FEE", default="10 sat", metavar="AMOUNT", help="Most routing fee on top of the price."
 )
-@click.option("--lnd-address", envvar="L402_LND_ADDRESS", default="127.0.0.1:10009", show_default=True)
+@click.option(
+    "--wallet", envvar="L402_WALLET", type=click.Choice(["sim", "lnd"]), default="sim", help="sim pays with play money."
+)
+@click.option(
+    "--sim-node",
+    envvar="L402_SIM_NODE",
+    default="http://127.0.0.1:8403",
+    metavar="URL",
+    help="The simulated node's endpoint.",
+)
+@click.option(
+    "--lnd-address",
+    envvar="L402_LND_ADDRESS",
+    default="127.0.0.1:10009",
+    metavar="HOST:PORT",
+    help="gRPC of your lnd.",
+)
 @click.option("--lnd-cert", envvar="L402_LND_CERT", type=click.Path(path_type=Path), help="The node's tls.cert.")
 @click.option(
     "--lnd-macaroon",
@@ -102,6 +116,9 @@ def pay(**given: Any) -> None:
     """Fetch URL; where the server asks for payment (HTTP 402, L402), pay within --max-price and fetch it.
 
     The body goes to standard output as it arrives, everything else to standard error. Tokens are kept and used again.
+
+    The environment can set options too: L402_MAX_PRICE, L402_MAX_FEE, L402_WALLET, L402_SIM_NODE, L402_LND_ADDRESS,
+    L402_LND_CERT, L402_LND_MACAROON, L402_NETWORK, L402_TOKENS.
 
     \b
     Exit codes:
@@ -287,6 +304,8 @@ def _how(answer: Answer) -> str:
     from gateway.l402.amounts import format_amount
 
     purchase = answer.purchase
+    if purchase.source is Source.FREE and answer.status >= 400:
+        return f"{answer.status}: nothing paid"
     if purchase.source in {Source.FREE, Source.TOKEN}:
         return f"{answer.status}, {purchase.source}: nothing paid"
     price, fee = format_amount(purchase.price_msat), format_amount(purchase.fee_msat)

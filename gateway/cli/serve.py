@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
+import shutil
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -13,13 +16,18 @@ import click
 EXIT_CONFIG, EXIT_START = 2, 3
 
 
-@click.command()
+@click.command(short_help="Answer requests in the foreground.")
 @click.argument("config", type=click.Path(path_type=Path))
 def serve(config: Path) -> None:
-    """Serve CONFIG in the foreground; SIGTERM finishes what is in flight and ends.
+    """Serve CONFIG in the foreground; SIGTERM and Ctrl-C finish what is in flight (30 seconds at most) and end.
+
+    What is sold goes to standard output, log lines to standard error: JSON, or words on a terminal.
 
     \b
-    Exit codes: 0 stopped as asked, 2 the configuration cannot be used, 3 it cannot start (port, database, runtime).
+    Exit codes:
+      0   stopped as asked
+      2   wrong usage, or the configuration cannot be used
+      3   it cannot start: port taken, database or its folder unusable, unsafe runtime
     """
     from gateway.config import load_settings
     from gateway.errors import ConfigError, GatewayError
@@ -38,13 +46,26 @@ def serve(config: Path) -> None:
         click.echo(f"gateway: cannot start: {error}", err=True)
         sys.exit(EXIT_START)
     except OSError as error:
-        click.echo(f"gateway: cannot start: {error.strerror or error}", err=True)
+        click.echo(f"gateway: cannot start: {_why(error)}", err=True)
         sys.exit(EXIT_START)
 
 
+def _why(error: OSError) -> str:
+    """asyncio words a failed bind as Python would; the address and the reason are what a person needs."""
+    address = re.search(r"bind on address \('([^']*)', (\d+)", str(error))
+    reason = os.strerror(error.errno).lower() if error.errno else str(error)
+    if address is None:
+        return f"{error.filename}: {reason}" if error.filename else reason
+    return f"cannot listen on {address[1]}:{address[2]}: {reason}"
+
+
 def _say(line: str) -> None:
-    click.echo(line)
-    sys.stdout.flush()
+    try:
+        click.echo(line)
+        sys.stdout.flush()
+    except OSError:
+        # Nobody listens any more, which is no reason to stop selling; what Python still holds goes nowhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _own_command() -> str:
@@ -55,7 +76,7 @@ def _own_command() -> str:
     try:
         return str(program.resolve().relative_to(Path.cwd().resolve()))
     except ValueError:
-        return program.name
+        return program.name if shutil.which(program.name) else str(program)
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
@@ -66,39 +87,50 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
     return uvloop.new_event_loop
 
 
-@click.command("demo-upstream")
-@click.option("--listen", default="127.0.0.1:9000", show_default=True, help="Address and port.")
+@click.command("demo-upstream", short_help="Serve the sample API on its own.")
+@click.option("--listen", default="127.0.0.1:9000", show_default=True, metavar="HOST:PORT", help="Where it listens.")
 def demo_upstream(listen: str) -> None:
-    """Serve the small sample API that ``upstream: demo`` starts, on its own."""
+    """Serve on its own the small sample API that `upstream: demo` starts.
+
+    \b
+    Exit codes: 0 stopped by SIGTERM or Ctrl-C, 2 wrong usage, 3 it cannot listen there.
+    """
     from gateway.server.demo_upstream import DemoUpstream
 
     host, _, port = listen.rpartition(":")
-    if not host or not port.isdigit():
-        raise click.UsageError("--listen wants HOST:PORT")
+    if not host or not (port.isascii() and port.isdigit() and int(port) < 65_536):
+        raise click.UsageError("--listen wants HOST:PORT, as in 127.0.0.1:9000")
 
     async def run() -> None:
-        upstream = DemoUpstream()
+        upstream, stop = DemoUpstream(), asyncio.Event()
+        # As the first process of a container it would otherwise not hear SIGTERM at all.
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, stop.set)
         await upstream.start(host, int(port))
         _say(f"demo upstream on http://{upstream.address[0]}:{upstream.address[1]}")
         try:
-            await asyncio.Event().wait()
+            await stop.wait()
         finally:
             await upstream.aclose()
 
     try:
         asyncio.run(run())
-    except KeyboardInterrupt:
-        pass
     except OSError as error:
-        click.echo(f"gateway: {error.strerror or error}", err=True)
+        click.echo(f"gateway: cannot start: {_why(error)}", err=True)
         sys.exit(EXIT_START)
 
 
-@click.command()
+@click.command(short_help="Ask a running gateway whether it answers.")
 @click.argument("config", type=click.Path(path_type=Path))
-@click.option("--timeout", default=3.0, show_default=True, help="Seconds.")
+@click.option("--timeout", default=3.0, show_default=True, metavar="SECONDS", help="How long to wait.")
 def healthcheck(config: Path, timeout: float) -> None:
-    """Ask the gateway of CONFIG whether it answers; exit code 0 or 1 (for a container's HEALTHCHECK)."""
+    """Ask the gateway of CONFIG, on this machine, whether it answers (a container's HEALTHCHECK).
+
+    The node and the upstreams are not asked.
+
+    \b
+    Exit codes: 0 it answers, 1 it does not, 2 wrong usage, or the configuration cannot be used.
+    """
     import http.client
 
     from gateway.config import load_settings

@@ -25,10 +25,10 @@ class Bill(NamedTuple):
 
 @click.group()
 def sim() -> None:
-    """Use the simulated Lightning node: play money, for trying and testing."""
+    """Pay with the simulated node's play money."""
 
 
-@sim.command()
+@sim.command(short_help="Pay an invoice, print its preimage.")
 @click.argument("invoice")
 @click.option("--node", default=DEFAULT_NODE, show_default=True, metavar="URL", help="The simulated node's endpoint.")
 @click.option("--authorization", is_flag=True, help="Print the header line to send instead of the bare preimage.")
@@ -39,8 +39,11 @@ def pay(invoice: str, node: str, authorization: bool) -> None:
     or - to read either from standard input.
 
     \b
-    Exit codes: 0 paid, 1 the node refuses (nothing was paid), 2 no usable invoice given,
-    3 no preimage from the node (it may be paid: try again).
+    Exit codes:
+      0   paid
+      1   the node refuses; nothing was paid
+      2   wrong usage, or no usable invoice given
+      3   no preimage from the node; it may be paid: try again
     """
     import asyncio
 

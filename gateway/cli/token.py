@@ -17,14 +17,17 @@ def token() -> None:
     """Inspect and revoke tokens."""
 
 
-@token.command()
+@token.command(short_help="Show what a token says.")
 @click.argument("text", metavar="TOKEN")
-@click.option("--json", "as_json", is_flag=True, help="For scripts.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")
 def inspect(text: str, as_json: bool) -> None:
     """Show what TOKEN says: its payment hash, id and caveats. Nothing is verified: that takes the root key.
 
-    TOKEN is a macaroon in base64 or hex, a whole ``L402 macaroon:preimage`` credential, or - for standard input.
+    TOKEN is a macaroon in base64 or hex, a whole `L402 macaroon:preimage` credential, or - for standard input.
     The preimage is never shown.
+
+    \b
+    Exit codes: 0 shown, 1 not a token, 2 wrong usage.
     """
     import json
 
@@ -40,18 +43,24 @@ def inspect(text: str, as_json: bool) -> None:
         return
     for name, value in described.items():
         for line in value if isinstance(value, list) else [value]:
-            click.echo(f"{name:<13} {line}")
+            click.echo(f"{name:<13} {line}{_moment(line)}")
 
 
-@token.command()
+@token.command(short_help="Make a token worthless for ever.")
 @click.argument("config", type=click.Path(path_type=Path))
 @click.argument("text", metavar="TOKEN")
 def revoke(config: Path, text: str) -> None:
     """Make TOKEN worthless for ever, in every process that serves CONFIG (within a second).
 
+    TOKEN is what inspect takes.
+
     \b
-    TOKEN as for inspect. Exit codes: 0 revoked, 1 not a token, 2 configuration, 3 database,
-    4 unknown or revoked before.
+    Exit codes:
+      0   revoked
+      1   not a token
+      2   wrong usage, or the configuration cannot be used
+      3   the database cannot be used
+      4   the token is unknown here, or was revoked before
     """
     import asyncio
 
@@ -74,7 +83,7 @@ def revoke(config: Path, text: str) -> None:
     if not known:
         click.echo("gateway: this token is unknown here, or was revoked before", err=True)
         sys.exit(EXIT_UNKNOWN)
-    click.echo("revoked")
+    click.echo("revoked: a gateway that is running refuses it within a second")
 
 
 async def _revoke(storage_url: str, key: bytes) -> bool:
@@ -90,18 +99,22 @@ async def _revoke(storage_url: str, key: bytes) -> bool:
 
 
 def _describe(text: str) -> dict[str, Any]:
+    from gateway.errors import CredentialError, Fault
     from gateway.l402.identifier import Identifier, token_key
     from gateway.l402.macaroon import decode_macaroon
 
     words = text.split()
     bare = words[-1] if words else ""
-    macaroon = decode_macaroon(_raw(bare.split(":", 1)[0].split(",", 1)[0]))
+    token, *more = bare.split(":", 1)[0].split(",")
+    if more:
+        raise CredentialError(Fault.MALFORMED, "several tokens; give them one at a time")
+    macaroon = decode_macaroon(_raw(token))
     identifier = Identifier.decode(macaroon.identifier)
     return {
         "payment_hash": identifier.payment_hash.hex(),
         "token_id": identifier.token_id.hex(),
         "key": token_key(macaroon.identifier).hex(),
-        "location": macaroon.location,
+        "location": _printable(macaroon.location),
         "caveat": [_shown(caveat) for caveat in macaroon.caveats],
     }
 
@@ -114,6 +127,21 @@ def _raw(text: str) -> bytes:
     return decode_token_hex(text) if is_hex else decode_token(text)
 
 
+def _moment(line: str) -> str:
+    """A caveat's end in words; Unix seconds tell a person nothing."""
+    from datetime import UTC, datetime
+
+    name, _, seconds = line.partition("=")
+    if not name.endswith("_valid_until") or not seconds.isdecimal() or len(seconds) > 11:
+        return ""
+    return f" ({datetime.fromtimestamp(int(seconds), UTC):%Y-%m-%d %H:%M:%S} UTC)"
+
+
 def _shown(caveat: bytes) -> str:
     text = caveat.decode("ascii", "backslashreplace")
-    return "preimage=[not shown]" if text.startswith("preimage=") else text
+    return "preimage=[not shown]" if text.startswith("preimage=") else _printable(text)
+
+
+def _printable(text: str) -> str:
+    """Whoever holds a token may add what he likes to it: line breaks and terminal commands among it are spelled out."""
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)

@@ -13,6 +13,7 @@ from gateway.config.yaml_tree import Loc, show_loc
 from gateway.lightning.settings import FromFile
 from gateway.proxy.patterns import PathPattern, covers, parse_pattern, shadows
 from gateway.proxy.services import Pattern
+from gateway.storage.location import SqliteLocation, parse_location
 
 _SMALLEST_ON_LND_MSAT = 1_000
 _SHORTEST_EXPIRY_S = 60
@@ -21,11 +22,18 @@ _SHORTEST_PASS_S = 10
 
 def advise(configuration: Configuration, rows: Sequence[Row], line: Callable[[Loc], int]) -> Iterator[Finding]:
     """Everything worth a second look in a configuration without mistakes."""
+    yield from _about_storage(configuration)
     yield from _about_lightning(configuration)
     yield from _about_public_url(configuration)
     yield from _about_prices(configuration, rows)
     yield from _about_passes(configuration)
     yield from _about_unreachable_rows(rows, line)
+
+
+def _about_storage(configuration: Configuration) -> Iterator[Finding]:
+    location = parse_location(configuration.storage.get_secret_value())
+    if isinstance(location, SqliteLocation) and not location.path.parent.is_dir():
+        yield Finding(("storage",), f"there is no folder {location.path.parent}: the gateway cannot start without it")
 
 
 def _about_lightning(configuration: Configuration) -> Iterator[Finding]:

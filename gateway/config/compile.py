@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from pathlib import Path
 
 from pydantic import SecretStr
@@ -21,6 +22,10 @@ DEFAULT_ROUTE = "default"
 
 Row = tuple[Loc, Route]
 """A row of the route table and where it was written."""
+
+
+_MOST_WORDS = 40
+"""Characters of a path in a route's id; with the hash at most 49 of the 64 that a name may have."""
 
 
 def compile_rows(configuration: Configuration) -> tuple[Row, ...]:
@@ -56,10 +61,13 @@ def compile_settings(
 def route_id(path: str | None, methods: tuple[str, ...]) -> str:
     """The id of a route without a name: the same for the same ``match``, wherever it stands.
 
-    Tokens are bound to it, so it depends on nothing else: moving a route, or renaming its service, keeps it.
+    Tokens are bound to it, so it depends on nothing else: moving a route, or renaming its service, keeps it. The
+    path's own words come first, for people who read the table and the log; the hash makes it the route's own.
     """
     written = f"{','.join(sorted(methods))} {path or ''}"
-    return hashlib.sha256(written.encode()).hexdigest()[:12]
+    words = re.sub(r"[^a-z0-9]+", "-", (path or "").lower()).strip("-")[:_MOST_WORDS]
+    digest = hashlib.sha256(written.encode()).hexdigest()[:8]
+    return f"{words}-{digest}" if words else digest
 
 
 def _lightning(configuration: Configuration) -> LightningSettings:

@@ -9,8 +9,9 @@ from dataclasses import replace
 from gateway.errors import CredentialError, Fault, OutageError
 from gateway.l402.amounts import Msat
 from gateway.l402.credentials import Credential, credential_text, read_credentials
-from gateway.l402.verification import Requirement, Verified, verify
-from gateway.paywall.caches import Caches
+from gateway.l402.verification import Requirement, verify
+from gateway.l402.verification import Verified as VerifiedTokens
+from gateway.paywall.caches import Caches, Verified
 from gateway.paywall.decisions import ADMIT_FREE, Admit, Challenge, Decision, Refuse
 from gateway.paywall.settlement import Settlements, paid_in_full
 from gateway.paywall.terms import Auth, Terms
@@ -51,67 +52,66 @@ class Admission:
         """Admit, challenge or refuse. Raises ``OutageError`` when that cannot be known now."""
         if (decision := self.decide_now(terms, headers)) is not None:
             return decision
+        # Whatever is read from here on is kept only if no revocation arrives before the decision is made.
+        read_at = self._caches.generation
         presented = read_credentials(headers)
-        faults = [Fault.MALFORMED] if presented.malformed else []
-        admitted: list[Admit] = []
-        for credential in presented.credentials:
-            try:
-                admitted.append(await self._check(credential, terms, headers))
-            except CredentialError as error:
-                faults.insert(0, error.fault)
-        if len({admit.token_key for admit in admitted}) > 1:
+        findings = [await self._finding(credential, terms, read_at) for credential in presented.credentials]
+        verified = [finding for finding in findings if isinstance(finding, Verified)]
+        if len({one.admit.token_key for one in verified}) > 1:
             return Refuse("ambiguous_authorization")
-        if admitted:
-            return admitted[0]
-        if terms.auth is Auth.OPTIONAL:
-            return ADMIT_FREE
-        return Challenge(faults[0] if faults else Fault.MISSING)
+        if verified:
+            text = credential_text(headers)
+            if text is not None:
+                self._caches.remember(terms, text, verified[0], read_at=read_at)
+            return verified[0].admit
+        return _unpaid(terms, findings, malformed=presented.malformed)
 
-    async def _check(self, credential: Credential, terms: Terms, headers: Headers) -> Admit:
-        records = await self._records(credential)
-        now = self._clock()
+    async def _finding(
+        self, credential: Credential, terms: Terms, read_at: int
+    ) -> Verified | CredentialError | OutageError:
+        try:
+            return await self._check(credential, terms, read_at)
+        except (CredentialError, OutageError) as error:
+            # Another credential of this request may be good, whatever became of this one.
+            return error
+
+    async def _check(self, credential: Credential, terms: Terms, read_at: int) -> Verified:
+        records = await self._records(credential, read_at)
         verified = verify(
             credential,
             {key: record.token.root_key for key, record in records.items()},
-            Requirement(service=terms.service, tier=terms.tier, capability=terms.capability, now=int(now)),
+            Requirement(terms.service, terms.tier, terms.capability, now=int(self._clock())),
         )
         price_msat = _quoted_price(verified, records, terms)
         ends: list[float] = [math.inf if verified.valid_until is None else verified.valid_until]
         recheck = math.inf
         for record in records.values():
-            end, good_until = await self._paid_until(record)
+            end, good_until = await self._paid_until(record, read_at)
             ends.append(end)
             recheck = min(recheck, good_until)
         end = min(ends)
         if self._clock() >= end:
             raise CredentialError(Fault.EXPIRED)
         admit = Admit(verified.token_keys[0], verified.token_id, price_msat, None if math.isinf(end) else int(end))
-        text = credential_text(headers)
-        if text is not None and not any(self._revoked_meanwhile(key) for key in records):
-            self._caches.remember(terms, text, admit, good_until=min(end, recheck), token_keys=tuple(records))
-        return admit
+        return Verified(admit, min(end, recheck), tuple(records))
 
-    def _revoked_meanwhile(self, key: bytes) -> bool:
-        # Told of a revocation while this check awaited: forget_token dropped the record that we began with.
-        return self._caches.record(key) is None
-
-    async def _records(self, credential: Credential) -> dict[bytes, TokenRecord]:
+    async def _records(self, credential: Credential, read_at: int) -> dict[bytes, TokenRecord]:
         records: dict[bytes, TokenRecord] = {}
         for key in credential.token_keys:
             record = self._caches.record(key)
-            read_at = self._caches.generation
             if record is None and (record := await self._store.find_token(key)) is not None:
                 self._caches.keep_record(record, read_at=read_at)
             if record is not None:
                 records[key] = record
         return records
 
-    async def _paid_until(self, record: TokenRecord) -> tuple[float, float]:
+    async def _paid_until(self, record: TokenRecord, read_at: int) -> tuple[float, float]:
         """(end of the pass, how long this answer holds), both Unix seconds, infinite where there is no end."""
         token, invoice = record.token, record.invoice
+        if not self._settlements.same_money(invoice):
+            raise CredentialError(Fault.NOT_SETTLED, "the token was paid for on another network")
         if token.valid_for_s is None and not self._strict:
             return math.inf, math.inf
-        read_at = self._caches.generation
         try:
             invoice = await self._settlements.current(invoice)
         except OutageError:
@@ -130,7 +130,18 @@ class Admission:
         return bound, self._clock() + UNSETTLED_RECHECK_S
 
 
-def _quoted_price(verified: Verified, records: dict[bytes, TokenRecord], terms: Terms) -> Msat:
+def _unpaid(terms: Terms, findings: Sequence[object], *, malformed: bool) -> Decision:
+    """The decision where no credential is good. Raises the outage, if one kept us from knowing."""
+    for finding in findings:
+        if isinstance(finding, OutageError):
+            raise finding
+    if terms.auth is Auth.OPTIONAL:
+        return ADMIT_FREE
+    faults = [finding.fault for finding in findings if isinstance(finding, CredentialError)]
+    return Challenge(faults[-1] if faults else Fault.MALFORMED if malformed else Fault.MISSING)
+
+
+def _quoted_price(verified: VerifiedTokens, records: dict[bytes, TokenRecord], terms: Terms) -> Msat:
     """What was paid for the token; refuses a cheap quote on a dearer route.
 
     A token is good on the route that it was quoted for, whatever that costs by now, and on every route of its service

@@ -13,13 +13,22 @@ RECORD_LIMIT = 20_000
 """Tokens kept with their root key; about 1 KB each."""
 CREDENTIAL_LIMIT = 20_000
 """Verified credentials kept by (terms, header text); about 1 KB each."""
+LONGEST_TEXT = 4_096
+"""Characters of a credential text that is kept; real ones have under 1,500. A header may have 65,536, and whoever
+holds one paid token could fill the cache with variations of that length."""
 
-CredentialKey = tuple[Terms, str]
-"""A credential is good for certain terms only: the same text may be worth nothing on a dearer route."""
+CredentialKey = tuple[int, str]
+"""A credential is good for certain terms only: the same text may be worth nothing on a dearer route.
+
+Terms are told apart by identity, because hashing their values costs more than the rest of a look-up; the entry holds
+them, so that no id is used again while it lives. New terms, as after a reload, find nothing and are checked in full.
+"""
 
 
 @dataclass(frozen=True, slots=True)
-class _Verified:
+class Verified:
+    """A positive decision: it holds until ``good_until`` (Unix seconds) or until one of its tokens is revoked."""
+
     admit: Admit
     good_until: float
     token_keys: tuple[bytes, ...]
@@ -29,30 +38,35 @@ class _Verified:
 class Caches:
     """Token records by sha256(identifier), verified credentials by (terms, header text)."""
 
-    _records: BoundedMap[bytes, TokenRecord] = field(default_factory=lambda: BoundedMap(RECORD_LIMIT))
-    _verified: BoundedMap[CredentialKey, _Verified] = field(default_factory=lambda: BoundedMap(CREDENTIAL_LIMIT))
-    _texts_of: dict[bytes, set[CredentialKey]] = field(default_factory=dict)
+    _records: BoundedMap[bytes, TokenRecord] = field(default_factory=lambda: BoundedMap(RECORD_LIMIT), repr=False)
+    _verified: BoundedMap[CredentialKey, tuple[Terms, Verified]] = field(
+        default_factory=lambda: BoundedMap(CREDENTIAL_LIMIT), repr=False
+    )
+    # The texts are secrets: they stay out of the repr.
+    _texts_of: dict[bytes, set[CredentialKey]] = field(default_factory=dict, repr=False)
     generation: int = 0
     """Grows whenever something is forgotten: what was read before that is too old to be kept."""
 
     def admitted(self, terms: Terms, text: str, now: float) -> Admit | None:
         """The decision made for this credential before, while it still holds."""
-        entry = self._verified.get((terms, text))
+        key = (id(terms), text)
+        entry = self._verified.get(key)
         if entry is None:
             return None
-        if now < entry.good_until:
-            return entry.admit
-        self._forget((terms, text), entry)
+        if now < entry[1].good_until:
+            return entry[1].admit
+        self._forget(key)
         return None
 
-    def remember(
-        self, terms: Terms, text: str, admit: Admit, *, good_until: float, token_keys: tuple[bytes, ...]
-    ) -> None:
-        """Keep a positive decision until ``good_until`` (Unix seconds) or until one of its tokens is revoked."""
-        key = (terms, text)
-        for token_key in token_keys:
+    def remember(self, terms: Terms, text: str, verified: Verified, *, read_at: int) -> None:
+        """Keep a positive decision, unless a revocation came in since ``generation`` was ``read_at``."""
+        if read_at != self.generation or len(text) > LONGEST_TEXT:
+            return
+        key = (id(terms), text)
+        self._forget(key)  # its links too: the decision before it may have rested on other tokens
+        for token_key in verified.token_keys:
             self._texts_of.setdefault(token_key, set()).add(key)
-        if dropped := self._verified.put(key, _Verified(admit, good_until, token_keys)):
+        if dropped := self._verified.put(key, (terms, verified)):
             self._unlink(*dropped)
 
     def record(self, token_key: bytes) -> TokenRecord | None:
@@ -69,8 +83,7 @@ class Caches:
         self.generation += 1
         self._records.pop(token_key)
         for key in tuple(self._texts_of.get(token_key, ())):
-            if entry := self._verified.pop(key):
-                self._unlink(key, entry)
+            self._forget(key)
 
     def clear(self) -> None:
         """Forget everything, as when it is unknown what was missed."""
@@ -79,12 +92,12 @@ class Caches:
         self._verified.clear()
         self._texts_of.clear()
 
-    def _forget(self, key: CredentialKey, entry: _Verified) -> None:
-        self._verified.pop(key)
-        self._unlink(key, entry)
+    def _forget(self, key: CredentialKey) -> None:
+        if entry := self._verified.pop(key):
+            self._unlink(key, entry)
 
-    def _unlink(self, key: CredentialKey, entry: _Verified) -> None:
-        for token_key in entry.token_keys:
+    def _unlink(self, key: CredentialKey, entry: tuple[Terms, Verified]) -> None:
+        for token_key in entry[1].token_keys:
             if keys := self._texts_of.get(token_key):
                 keys.discard(key)
                 if not keys:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from gateway.errors import StorageUnavailable
+from gateway.errors import InvoiceMismatch, OutageError, StorageUnavailable
 from gateway.l402 import caveats
 from gateway.l402.amounts import Msat, format_amount
 from gateway.l402.challenge import format_challenge
@@ -23,6 +24,9 @@ SETTLEMENT_GRACE_S = 120
 """Added to the signed bound of a pass: a payment that is under way when its invoice expires still settles."""
 STORAGE_PAUSE_S = 1.0
 """After a failed write, how long no invoice is made: else every 402 of an outage leaves one in the node for nobody."""
+MINTING_AT_ONCE = 512
+"""Challenges under way; the next one is refused. A database that hangs fails no write for seconds: without this bound
+every request of that time would leave an invoice in the node."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +42,10 @@ class IssuedChallenge:
 
 
 class Minter:
-    """Issues challenges. ``token_bytes(n)`` gives n cryptographically random bytes (L402 L51, L53)."""
+    """Issues challenges. ``token_bytes(n)`` gives n cryptographically random bytes (L402 L51, L53).
+
+    ``clock`` gives Unix seconds; ``timer`` only counts seconds, whatever happens to the clock.
+    """
 
     def __init__(
         self,
@@ -48,44 +55,60 @@ class Minter:
         invoice_expiry_s: int,
         clock: Callable[[], float],
         token_bytes: Callable[[int], bytes],
+        timer: Callable[[], float] = time.monotonic,
     ) -> None:
         self._store = store
         self._node = node
         self._invoice_expiry_s = invoice_expiry_s
         self._clock = clock
         self._token_bytes = token_bytes
-        self._paused_until = 0.0
+        self._timer = timer
+        self._paused_until = -math.inf
+        self._under_way = 0
 
     async def issue(self, terms: Terms, host: str) -> IssuedChallenge:
         """A fresh challenge for these terms (L402 L19). Raises ``OutageError``; then nothing was sold."""
-        if time.monotonic() < self._paused_until:
+        if self._timer() < self._paused_until:
             raise StorageUnavailable("the database refused the last challenge")
+        if self._under_way >= MINTING_AT_ONCE:
+            raise OutageError(f"{MINTING_AT_ONCE} challenges are being made already")
+        self._under_way += 1
+        try:
+            return await self._issue(terms, host)
+        finally:
+            self._under_way -= 1
+
+    async def _issue(self, terms: Terms, host: str) -> IssuedChallenge:
         wanted = NewInvoice(terms.price_msat, self._invoice_expiry_s, fit_memo(_memo(terms, host)))
         issued = await self._node.create_invoice(wanted)
         now = int(self._clock())
-        invoice = check_invoice(issued, wanted, network=self._node.network, now=now)
-        stored_invoice = StoredInvoice(
+        checked = check_invoice(issued, wanted, network=self._node.network, now=now)
+        token, raw = self._token(terms, issued.payment_hash, now)
+        header = _header(raw, issued.bolt11)
+        invoice = StoredInvoice(
             payment_hash=issued.payment_hash,
             bolt11=issued.bolt11,
             amount_msat=terms.price_msat,
             backend=self._node.name,
             created_at=now,
-            expires_at=invoice.expires_at,
+            expires_at=checked.expires_at,
         )
-        token, raw = self._token(terms, issued.payment_hash, now)
-        try:
-            await self._store.save_challenge(token, stored_invoice)
-        except StorageUnavailable:
-            self._paused_until = time.monotonic() + STORAGE_PAUSE_S
-            raise
+        await self._save(token, invoice)
         return IssuedChallenge(
-            header=format_challenge(raw, issued.bolt11),
+            header=header,
             token=encode_token(raw),
             invoice=issued.bolt11,
             payment_hash=issued.payment_hash,
             amount_msat=terms.price_msat,
-            expires_at=invoice.expires_at,
+            expires_at=checked.expires_at,
         )
+
+    async def _save(self, token: StoredToken, invoice: StoredInvoice) -> None:
+        try:
+            await self._store.save_challenge(token, invoice)
+        except StorageUnavailable:
+            self._paused_until = self._timer() + STORAGE_PAUSE_S
+            raise
 
     def _token(self, terms: Terms, payment_hash: bytes, now: int) -> tuple[StoredToken, bytes]:
         identifier = Identifier(payment_hash, self._token_bytes(32)).encode()
@@ -109,6 +132,13 @@ class Minter:
             issued_at=now,
         )
         return token, mint(root_key=root_key, identifier=identifier, caveats=signed)
+
+
+def _header(raw: bytes, bolt11: str) -> str:
+    try:
+        return format_challenge(raw, bolt11)
+    except ValueError as error:
+        raise InvoiceMismatch(f"the node's invoice cannot be put into a header: {error}") from None
 
 
 def _caveats(terms: Terms, valid_until: int | None) -> tuple[str, ...]:

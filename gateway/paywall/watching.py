@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import random
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from typing import Protocol
 
-from gateway.errors import NodeUnreachable, OutageError, UnknownInvoice
+from gateway.errors import NodeRefusedRequest, NodeUnreachable, OutageError, UnknownInvoice
 from gateway.l402.invoice_state import InvoiceState
 from gateway.lightning.backend import InvoiceStatus, LightningBackend
 from gateway.paywall.settlement import Settlements
@@ -15,56 +16,74 @@ from gateway.storage.store import Store, StoredInvoice
 
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.5, 30.0
 LOOKUPS_AT_ONCE = 16
+PAGE = 250
+"""Pending rows read at once: turning 1,000 into objects holds the event loop up for 20 ms (measured)."""
 SWEEP_EVERY_S = 60.0
+FULL_SWEEPS = 2
+"""After each connect, sweeps that look everything up: the first may end before the stream has begun."""
 
 
 class WatchLog(Protocol):
     """What the watcher tells a person; the server gives it a logger."""
 
-    def settled(self, invoice: StoredInvoice) -> None:
-        """An invoice of ours is paid, and stored as such."""
-
     def interrupted(self, error: OutageError, wait_s: float) -> None:
-        """The node or the database is away; tried again after ``wait_s``."""
+        """The node or the database is away, or the node refuses a look-up; tried again after ``wait_s``."""
 
 
 class SettlementWatcher:
-    """Reads the node's settlement stream and, at every connect and each minute, looks up what is still pending.
+    """Reads the node's settlement stream and looks up what is pending: all at each connect, later what has expired.
 
-    The stream alone is not enough: lnd replays nothing from index 0, and an index can be lost. The look-ups alone
-    would be slow. Both write through ``Store.record_settlement``, which takes repetitions and any order.
+    The stream alone is not enough: lnd replays nothing from index 0, and an index can be lost. Looking everything up
+    each minute would be too much: strangers make pending invoices, by the hundred thousand. So an invoice costs one
+    look-up after it expired, and two per connect. Both ways write through ``Store.record_settlement``, which takes
+    repetitions and any order.
     """
 
     def __init__(
-        self, store: Store, node: LightningBackend, settlements: Settlements, log: WatchLog, clock: Callable[[], float]
+        self,
+        store: Store,
+        node: LightningBackend,
+        settlements: Settlements,
+        log: WatchLog,
+        clock: Callable[[], float],
+        *,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
+        """``clock`` gives Unix seconds and is compared with invoices; ``sleep`` makes every pause."""
         self._store = store
         self._node = node
         self._settlements = settlements
         self._log = log
         self._clock = clock
+        self._sleep = sleep
 
     async def run(self) -> None:
         """Until cancelled."""
         wait_s = FIRST_WAIT_S
+        loop = asyncio.get_running_loop()
         while True:
-            started = self._clock()
+            started = loop.time()
             try:
                 async with asyncio.TaskGroup() as both:
                     both.create_task(self._follow())
                     both.create_task(self._sweep())
             except* OutageError as failures:
-                if self._clock() - started > LONGEST_WAIT_S:
+                if loop.time() - started > LONGEST_WAIT_S:
                     wait_s = FIRST_WAIT_S
                 self._log.interrupted(_first(failures), wait_s)
             # Jitter keeps several gateways from knocking on a returning node at the same moment.
-            await asyncio.sleep(wait_s * random.uniform(0.8, 1.2))  # noqa: S311 - not a secret
+            await self._sleep(wait_s * random.uniform(0.8, 1.2))  # noqa: S311 - not a secret
             wait_s = min(wait_s * 2, LONGEST_WAIT_S)
 
     async def _follow(self) -> None:
         after = await self._store.settle_index(self._node.name)
-        async for status in self._node.watch(after):
-            await self._store_settlement(status)
+        statuses = self._node.watch(after)
+        try:
+            async for status in statuses:
+                await self._store_settlement(status)
+        finally:
+            if isinstance(statuses, AsyncGenerator):
+                await statuses.aclose()  # its connection is ours to end, not the garbage collector's
         raise NodeUnreachable("the settlement stream ended")
 
     async def _store_settlement(self, status: InvoiceStatus) -> None:
@@ -79,22 +98,29 @@ class SettlementWatcher:
                 settle_index=status.settle_index,
             )
             return
-        await self._settle(invoice, status)
-
-    async def _settle(self, invoice: StoredInvoice, status: InvoiceStatus) -> None:
-        known = invoice.state is InvoiceState.SETTLED
-        stored = await self._settlements.store(invoice, status)
-        if not known and stored.state is InvoiceState.SETTLED:
-            self._log.settled(stored)
+        await self._settlements.store(invoice, status)
 
     async def _sweep(self) -> None:
-        while True:
-            after = b""
-            while page := await self._store.pending_invoices(self._node.name, after=after):
-                for start in range(0, len(page), LOOKUPS_AT_ONCE):
-                    await asyncio.gather(*(self._look_up(invoice) for invoice in page[start : start + LOOKUPS_AT_ONCE]))
-                after = page[-1].payment_hash
-            await asyncio.sleep(SWEEP_EVERY_S)
+        for number in itertools.count():
+            await self._look_up_pending(everything=number < FULL_SWEEPS)
+            await self._sleep(SWEEP_EVERY_S)
+
+    async def _look_up_pending(self, *, everything: bool) -> None:
+        after = b""
+        while page := await self._store.pending_invoices(self._node.name, after=after, limit=PAGE):
+            due = [invoice for invoice in page if everything or self._clock() > invoice.expires_at]
+            for start in range(0, len(due), LOOKUPS_AT_ONCE):
+                await self._look_up_together(due[start : start + LOOKUPS_AT_ONCE])
+            after = page[-1].payment_hash
+
+    async def _look_up_together(self, invoices: Sequence[StoredInvoice]) -> None:
+        loop = asyncio.get_running_loop()
+        started = loop.time()
+        async with asyncio.TaskGroup() as together:
+            for invoice in invoices:
+                together.create_task(self._look_up(invoice))
+        # As long a rest as the work took: buyers who wait for a challenge ask the same node.
+        await self._sleep(loop.time() - started)
 
     async def _look_up(self, invoice: StoredInvoice) -> None:
         try:
@@ -104,8 +130,12 @@ class SettlementWatcher:
             if self._clock() > invoice.expires_at:
                 await self._store.record_cancellation(invoice.payment_hash)
             return
+        except NodeRefusedRequest as error:
+            # It refuses this one; ending the stream for it would keep the others from being heard of.
+            self._log.interrupted(error, SWEEP_EVERY_S)
+            return
         if status.state in {InvoiceState.SETTLED, InvoiceState.CANCELED}:
-            await self._settle(invoice, status)
+            await self._settlements.store(invoice, status)
 
 
 def _first(failures: BaseExceptionGroup[OutageError]) -> OutageError:

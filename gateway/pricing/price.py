@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
+
 from gateway.l402.amounts import Msat, format_amount, parse_amount
 
 FREE = "free"
+_OTHER_UNIT = re.compile(r"[0-9]+ ?(?!(?:m?sat)$)[A-Za-z€$£¥₿]+")
 
 
 def parse_price(text: str) -> Msat:
@@ -17,6 +20,8 @@ def parse_price(text: str) -> Msat:
         return Msat(0)
     if text.isascii() and text.isdigit():
         raise ValueError("a number without its unit")
+    if _OTHER_UNIT.fullmatch(text):
+        raise ValueError("a unit other than sat or msat")
     try:
         amount = parse_amount(text)
     except ValueError:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
+import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 from gateway.config.settings import Settings
 from gateway.errors import OutageError
@@ -77,6 +79,7 @@ async def running_gateway(
     """
     require_safe_runtime()
     async with AsyncExitStack() as stack:
+        stack.callback(log.flush)
         store = await open_store(settings.storage_url, clock=clock)
         stack.push_async_callback(store.aclose)
         for warning in store.warnings:
@@ -87,10 +90,10 @@ async def running_gateway(
         if node.play_money:
             log.warning("play money", node=node.name, network=node.network, detail="nobody is paid in real bitcoin")
         caches = Caches()
-        settlements = Settlements(store, node, clock)
+        settlements = Settlements(store, node, clock, on_settled=log.settled)
         stack.push_async_callback(settlements.aclose)
         feed = RevocationFeed(store, caches)
-        await feed.catch_up()
+        await feed.start()
         watcher = SettlementWatcher(store, node, settlements, log, clock)
         await stack.enter_async_context(_workers(log, watcher.run, feed.run))
         settings = await _with_demo(settings, stack)
@@ -148,5 +151,14 @@ async def _restarting(log: RequestLog, job: Callable[[], Awaitable[None]]) -> No
         except OutageError as error:
             log.warning("background", kind=type(error).__name__, detail=str(error))
         except Exception as error:  # noqa: BLE001 - a bug in a job must not end the paid service
-            log.warning("background job failed", kind=type(error).__name__, detail=str(error))
+            log.warning("background job failed", kind=type(error).__name__, detail=_told(error))
         await asyncio.sleep(WORKER_RESTART_S)
+
+
+def _told(error: BaseException) -> str:
+    """What went wrong and where; of a task group, each of its errors."""
+    if isinstance(error, BaseExceptionGroup):
+        return "; ".join(_told(one) for one in error.exceptions)
+    place = traceback.extract_tb(error.__traceback__)[-1:]
+    where = "".join(f" ({Path(frame.filename).name}:{frame.lineno})" for frame in place)
+    return f"{type(error).__name__}: {error}{where}"

@@ -9,6 +9,7 @@ from gateway.storage.store import Store
 
 POLL_S = 0.5
 """A revocation reaches the caches within this time and one read."""
+_STRIDE = 1_024
 
 
 class RevocationFeed:
@@ -18,6 +19,23 @@ class RevocationFeed:
         self._store = store
         self._caches = caches
         self._cursor = 0
+
+    async def start(self) -> None:
+        """Begin at the newest revocation: empty caches have nothing to lose by the older ones, however many there are.
+
+        Finds it by asking what lies beyond, in doubling strides and then by halving. Raises ``StorageUnavailable``.
+        """
+        newest, stride = self._cursor, _STRIDE
+        while (beyond := await self._first_after(newest + stride)) is not None:
+            newest, stride = beyond, stride * 2
+        limit = newest + stride  # nothing lies beyond it
+        while newest < limit:
+            middle = (newest + limit) // 2
+            if (beyond := await self._first_after(middle)) is None:
+                limit = middle
+            else:
+                newest = beyond
+        self._cursor = newest
 
     async def catch_up(self) -> None:
         """Read everything new and drop it from the caches. Raises ``StorageUnavailable``."""
@@ -31,3 +49,7 @@ class RevocationFeed:
         while True:
             await self.catch_up()
             await asyncio.sleep(POLL_S)
+
+    async def _first_after(self, cursor: int) -> int | None:
+        page = await self._store.revocations_after(cursor, limit=1)
+        return page[0].cursor if page else None

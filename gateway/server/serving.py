@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 
 from gateway.config.settings import Settings
 from gateway.l402.amounts import format_amount
 from gateway.proxy.services import Route
 from gateway.server.app import IDLE_CONNECTIONS_S, Gateway, running_gateway
 from gateway.server.logs import RequestLog
+from gateway.storage.location import parse_location
 
 DRAIN_TIMEOUT_S = 30.0
 
@@ -25,7 +26,7 @@ async def serve(settings: Settings, say: Say, *, command: str = "gateway") -> No
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.put_nowait, number)
     async with running_gateway(settings, log) as gateway:
-        for line in await _banner(gateway, command):
+        async for line in _banner(gateway, command):
             say(line)
         first = await stop.get()
         say("stopping: requests in flight are being finished (a second signal stops at once)")
@@ -39,24 +40,37 @@ async def serve(settings: Settings, say: Say, *, command: str = "gateway") -> No
     say("stopped")
 
 
-async def _banner(gateway: Gateway, command: str) -> list[str]:
+async def _banner(gateway: Gateway, command: str) -> AsyncIterator[str]:
+    """What to tell at the start; the address first, because a node that is away takes seconds to say so."""
     settings, base = gateway.settings, base_url(gateway.address)
-    lines = [f"listening on {base}"]
+    yield f"listening on {base}"
     endpoint = getattr(gateway.node, "endpoint", None)
     if endpoint:
-        lines.append(f"simulated node on {endpoint} (play money: nobody is paid)")
+        yield f"simulated node on {endpoint} (play money: nobody is paid)"
     else:
         health = await gateway.node.health()
-        lines.append(f"{gateway.node.name} on {gateway.node.network}: {health.detail}")
-        lines.extend(f"warning: {warning}" for warning in health.warnings)
-    lines.extend(f"warning: {problem}" for problem in settings.warnings)
-    for route in settings.routes:
-        price = "free" if route.terms.free else format_amount(route.terms.price_msat)
-        lines.append(f"  {route.terms.service:<16} {route.pattern.host or '*'}{route.pattern.path:<24} {price}")
+        yield f"{gateway.node.name} on {gateway.node.network}: {health.detail}"
+        for warning in health.warnings:
+            yield f"warning: {warning}"
+    yield f"tokens are kept in {parse_location(settings.storage_url)}"
+    for problem in settings.warnings:
+        yield f"warning: {problem}"
+    for line in _price_list(settings.routes):
+        yield line
     trial = _first_priced(settings.routes)
     if endpoint and trial:
-        lines.extend(["", "try it:", *trial_lines(trial, base, endpoint, command)])
-    return lines
+        for line in ["", "try it:", *trial_lines(trial, base, endpoint, command)]:
+            yield line
+
+
+def _price_list(routes: Sequence[Route]) -> list[str]:
+    places = [f"{route.pattern.host or ''}{route.pattern.path}" for route in routes]
+    prices = ["free" if route.terms.free else format_amount(route.terms.price_msat) for route in routes]
+    service_width, place_width = max(len(route.terms.service) for route in routes), max(map(len, places))
+    return [
+        f"  {route.terms.service:<{service_width}}  {place:<{place_width}}  {price}"
+        for route, place, price in zip(routes, places, prices, strict=True)
+    ]
 
 
 def base_url(address: tuple[str, int]) -> str:

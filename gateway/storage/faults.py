@@ -75,5 +75,7 @@ def _sqlstate(error: BaseException) -> str:
 def _plain(error: BaseException) -> str:
     """One line without the driver's detail and hint lines."""
     cause = error.__cause__ or error
+    if isinstance(cause, OSError) and cause.strerror:
+        return f"{cause.strerror}: {cause.filename}" if cause.filename else cause.strerror
     lines = str(cause).splitlines()
     return f"{type(cause).__name__}: {lines[0]}" if lines else type(cause).__name__

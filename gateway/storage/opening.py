@@ -27,9 +27,13 @@ async def open_store(url: str, *, clock: Callable[[], float], busy_timeout_s: fl
 
     Raises ``ValueError`` (the URL), ``StorageUnavailable`` and ``SchemaMismatch``.
     """
-    database = _database(parse_location(url), busy_timeout_s)
+    location = parse_location(url)
+    database = _database(location, busy_timeout_s)
     try:
         warnings = await database.start()
+    except StorageUnavailable as error:
+        await database.aclose()
+        raise StorageUnavailable(f"{location}: {error}") from None
     except BaseException:
         await database.aclose()
         raise

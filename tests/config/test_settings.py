@@ -178,7 +178,7 @@ def test_a_route_is_known_by_its_name_or_by_its_match_alone(tmp_path: Path) -> N
         service("name: b", f"routes: [{{name: x, match: {{path: /x}}, price: free}}, {{{match}, price: 9 sat}}]")
     )
     assert first[1] == moved[2] == "default"
-    assert first[0] == moved[1] == "33e80e2e8097"
+    assert first[0] == moved[1] == "a-33e80e2e"
     assert moved[0] == "x"
     assert route_id("/a", ("GET", "PUT")) == first[0] != route_id("/a", ("GET",))
 

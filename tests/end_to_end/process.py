@@ -113,14 +113,16 @@ def fetch(url: str, *, method: str, headers: dict[str, str], data: bytes | None 
 
 
 @contextmanager
-def gateway_process(config: Path, env: Mapping[str, str] | None = None) -> Iterator[GatewayProcess]:
-    """Start ``gateway serve``; whatever happens, nothing stays behind."""
+def gateway_process(
+    config: Path, env: Mapping[str, str] | None = None, errors: int | None = None
+) -> Iterator[GatewayProcess]:
+    """Start ``gateway serve``; whatever happens, nothing stays behind. ``errors`` is a file for its log lines."""
     log = config.with_suffix(".log")
-    with open(log, "ab") as errors:
+    with open(log, "ab") as own:
         process = subprocess.Popen(
             [sys.executable, "-m", "gateway", "serve", str(config)],
             stdout=subprocess.PIPE,
-            stderr=errors,
+            stderr=own if errors is None else errors,
             text=True,
             cwd=config.parent,
             env={**os.environ, **(env or {})},

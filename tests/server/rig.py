@@ -59,12 +59,13 @@ class Upstream:
 
     url: str = ""
     seen: list[tuple[str, str, list[tuple[str, str]], bytes]] = field(default_factory=list)
+    answer_headers: dict[str, str] = field(default_factory=dict)
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         body = await request.read()
         headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in request.raw_headers]
         self.seen.append((request.method, request.raw_path, headers, body))
-        return web.json_response({"path": request.raw_path, "length": len(body)})
+        return web.json_response({"path": request.raw_path, "length": len(body)}, headers=self.answer_headers)
 
     def header(self, name: str) -> str | None:
         """A header of the last request seen."""

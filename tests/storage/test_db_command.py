@@ -78,7 +78,7 @@ def test_postgresql_is_upgraded_and_described_without_its_password(postgres: Pos
 def test_a_server_that_is_away_is_exit_code_3(tmp_path: Path, command: str) -> None:
     result = run(tmp_path, command, f"postgresql://gateway:{PASSWORD}@127.0.0.1:1/name")
     assert result.exit_code == 3
-    assert result.stderr.startswith("database: ")
+    assert result.stderr.startswith("postgresql 127.0.0.1:1/name: ")
     assert PASSWORD not in result.output
 
 
