@@ -34,16 +34,20 @@ class Case:
     headers: tuple[str, ...] = ()
     against: str = ""
     """Name of the row that this one is compared with."""
+    method: str = "GET"
+    sold: bool = True
+    """False where the answer is a 402."""
 
 
 @dataclass(frozen=True, slots=True)
 class Measure:
-    """One round: requests per second, latencies in milliseconds, CPU microseconds per request of the proxy."""
+    """One round: requests per second, latencies in ms, CPU microseconds per request and resident MB of the proxy."""
 
     rate: float
     p50: float
     p99: float
     cpu_us: float
+    rss_mb: float
 
 
 def wrk(case: Case, seconds: float) -> Measure:
@@ -52,14 +56,18 @@ def wrk(case: Case, seconds: float) -> Measure:
     command = ["taskset", "-c", LOAD_CORE, "wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds:g}s", "-s", str(script)]
     for header in case.headers:
         command += ["-H", header]
+    command += [case.party.base + case.path, "--", case.method]
     before = case.party.cpu_seconds()
-    out = subprocess.run([*command, case.party.base + case.path], capture_output=True, text=True, check=True).stdout
+    out = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     spent = case.party.cpu_seconds() - before
-    found = re.search(r"RESULT (\d+) (\d+) (\d+) (\d+)", out)
+    found = re.search(r"RESULT (\d+) (\d+) (\d+) (\d+) (\d+) (\d+)", out)
     if found is None:
         raise RuntimeError(out)
-    requests, duration_us, p50, p99 = map(int, found.groups())
-    return Measure(requests / duration_us * 1e6, p50 / 1e3, p99 / 1e3, spent / max(requests, 1) * 1e6)
+    requests, duration_us, p50, p99, refused, lost = map(int, found.groups())
+    if requests == 0 or lost or refused != (0 if case.sold else requests):
+        raise RuntimeError(f"{case.name}: {requests} requests, {refused} refused, {lost} lost")
+    rate, cpu_us = requests / duration_us * 1e6, spent / requests * 1e6
+    return Measure(rate, p50 / 1e3, p99 / 1e3, cpu_us, case.party.rss_mb())
 
 
 def median(rounds: list[Measure], read: Callable[[Measure], float]) -> float:
@@ -80,7 +88,7 @@ def print_table(rounds: dict[Case, list[Measure]]) -> None:
             f"{median(found, lambda m: m.p99):.2f}",
             f"{median(found, lambda m: m.cpu_us):.1f}",
             f"{rate / rates[case.against or case.name]:.2f}",
-            f"{case.party.rss_mb():.0f}",
+            f"{max(measure.rss_mb for measure in found):.0f}",
         ]
         print(f"| {' | '.join(cells)} |")
 
@@ -88,20 +96,31 @@ def print_table(rounds: dict[Case, list[Measure]]) -> None:
 @contextmanager
 def cases(folder: Path) -> Iterator[list[Case]]:
     """Start everybody."""
-    small, large = "nginx proxy_pass, small body", "nginx proxy_pass, 100 KB"
     with ExitStack() as stack:
         upstream = stack.enter_context(Nginx.upstream(folder / "upstream", LOAD_CORE))
         reference = stack.enter_context(Nginx.proxy(folder / "proxy", PROXY_CORE, upstream.base))
         gateway = stack.enter_context(Gateway.serving(folder / "gateway", PROXY_CORE, upstream.base))
-        paid = f"Authorization: {Buyer(gateway).buy('/paid/small')}"
+        many = stack.enter_context(Gateway.serving(folder / "many", PROXY_CORE, upstream.base, more_services=498))
+        paid, paid_of_many = authorization(gateway), authorization(many)
+        small, large, chunked, post = (f"nginx, {what}" for what in ("small", "100 KB", "10 KB chunked", "POST small"))
         yield [
             Case(small, reference, "/small"),
-            Case("gateway, free, small body", gateway, "/free/small", against=small),
-            Case("gateway, paid, small body", gateway, "/paid/small", (paid,), small),
+            Case("gateway, free, small", gateway, "/free/small", against=small),
+            Case("gateway, paid, small", gateway, "/paid/small", paid, small),
+            Case("gateway, paid, small, 500 services", many, "/paid/small", paid_of_many, small),
+            Case("gateway, 402 from the simulated node", gateway, "/paid/small", against=small, sold=False),
+            Case(post, reference, "/small", method="POST"),
+            Case("gateway, paid, POST small", gateway, "/paid/small", paid, post, method="POST"),
+            Case(chunked, reference, "/chunked"),
+            Case("gateway, paid, 10 KB chunked", gateway, "/paid/chunked", paid, chunked),
             Case(large, reference, "/large"),
-            Case("gateway, paid, 100 KB", gateway, "/paid/large", (paid,), large),
-            Case("gateway, 402 from the simulated node", gateway, "/paid/small", against=small),
+            Case("gateway, paid, 100 KB", gateway, "/paid/large", paid, large),
         ]
+
+
+def authorization(gateway: Party) -> tuple[str]:
+    """A header that paid."""
+    return (f"Authorization: {Buyer(gateway).buy('/paid/small')}",)
 
 
 def main() -> int:

@@ -29,6 +29,7 @@ http {{
 SERVE = """server {{ listen 127.0.0.1:{port};
   location ~ /small$ {{ default_type text/plain; return 200 "hello, world\\n"; }}
   location ~ /large$ {{ root {folder}; try_files /large =404; }}
+  location ~ /chunked$ {{ root {folder}; try_files /chunked =404; ssi on; ssi_types *; }}
 }}"""
 PROXY = """upstream up {{ server {upstream}; keepalive 256; keepalive_requests 100000000; }}
 server {{ listen 127.0.0.1:{port}; location / {{
@@ -40,6 +41,8 @@ lightning: {{backend: simulated, listen: "127.0.0.1:{node}"}}
 services:
   - {{name: paid, match: {{path: /paid/**}}, upstream: "{upstream}", price: 10 sat}}
   - {{name: free, match: {{path: /free/**}}, upstream: "{upstream}", price: free}}
+"""
+ANOTHER = """  - {{name: s{number}, match: {{path: /s{number}/**}}, upstream: "{upstream}", price: 10 sat}}
 """
 
 
@@ -97,6 +100,7 @@ class Nginx:
     def upstream(folder: Path, core: str) -> Iterator[Party]:
         folder.mkdir()
         (folder / "large").write_bytes(b"x" * 100_000)
+        (folder / "chunked").write_bytes(b"x" * 10_000)  # sent chunked, because it passes through a filter
         folder.chmod(0o755)
         with _nginx(folder, core, SERVE.format(port="{port}", folder=folder)) as party:
             yield party
@@ -125,11 +129,13 @@ class Gateway:
 
     @staticmethod
     @contextmanager
-    def serving(folder: Path, core: str, upstream: str) -> Iterator[Party]:
+    def serving(folder: Path, core: str, upstream: str, *, more_services: int = 0) -> Iterator[Party]:
+        """``more_services`` stand in the configuration behind the two that are asked."""
         folder.mkdir()
         port, node = free_port(), free_port()
         config = folder / "gateway.yaml"
-        config.write_text(GATEWAY.format(port=port, node=node, upstream=upstream))
+        more = "".join(ANOTHER.format(number=number, upstream=upstream) for number in range(more_services))
+        config.write_text(GATEWAY.format(port=port, node=node, upstream=upstream) + more)
         command = ["taskset", "-c", core, sys.executable, "-m", "gateway", "serve", str(config)]
         with _process(command, port) as pid:
             yield Party(f"http://127.0.0.1:{port}", pid, f"http://127.0.0.1:{node}")

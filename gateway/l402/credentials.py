@@ -34,6 +34,8 @@ MAX_ELEMENTS = 16
 
 _AUTHORIZATION = "authorization"
 _HEX_HEADERS = frozenset({"macaroon", "grpc-metadata-macaroon", "token", "grpc-metadata-token"})
+CREDENTIAL_HEADERS = _HEX_HEADERS | {_AUTHORIZATION}
+"""Lower-case names of all fields that are looked at here; a caller may leave out the others."""
 _GENERIC_HEADERS = frozenset({"token", "grpc-metadata-token"})
 """Other software uses these names too: only what starts like the hex of a V2 macaroon claims to be ours."""
 _V2_IN_HEX = "02"

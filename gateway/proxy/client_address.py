@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from itertools import chain
 
@@ -37,6 +38,8 @@ def address_chain(
     Where both headers are there and name different chains, one of them is what the client wrote through a proxy that
     only keeps the other: neither is believed, and the client is ``peer``.
     """
+    if not forwarded_for and not forwarded:
+        return _lone(peer)
     address = _address(peer)
     if address is None:
         return (peer,)
@@ -47,6 +50,13 @@ def address_chain(
     ]
     agreed = chains[0] if chains and all(walked == chains[0] for walked in chains) else [address]
     return tuple(str(hop) for hop in reversed(agreed))
+
+
+@lru_cache(maxsize=1024)
+def _lone(peer: str) -> tuple[str]:
+    """The chain of a client that says nothing about proxies; parsing an address costs more than the rest of a look."""
+    address = _address(peer)
+    return (peer if address is None else str(address),)
 
 
 def _walk(peer: Address, elements: Sequence[str | None], trusted: Sequence[Network]) -> list[Address]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 
+from gateway.errors import BadUpstreamResponse
+
 RawHeaders = Sequence[tuple[bytes, bytes]]
 """Header fields as received: spelling, order and duplicates kept."""
 
@@ -58,6 +60,26 @@ def are_values(values: Sequence[bytes]) -> bool:
 def is_token(text: bytes) -> bool:
     """Tell whether ``text`` is one token."""
     return bool(text) and not text.translate(None, TCHAR)
+
+
+_RESPONSE_KEYS = HOP_BY_HOP | {
+    b"access-control-allow-origin",
+    b"cache-control",
+    b"content-length",
+    b"date",
+}
+
+
+@lru_cache(maxsize=1024)
+def response_key(name: bytes) -> bytes:
+    """The lower-case name of a response field that this gateway looks at or keeps back, ``b""`` of another.
+
+    Raises BadUpstreamResponse for a name that is no token.
+    """
+    if not is_token(name):
+        raise BadUpstreamResponse("the upstream sent a header field that breaks HTTP")
+    key = name.lower()
+    return key if key in _RESPONSE_KEYS else b""
 
 
 def elements(values: Iterable[bytes]) -> list[bytes]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from aiohttp import hdrs, web
 
@@ -25,8 +25,7 @@ OnHead = Callable[[int, RawHeaders], Sequence[tuple[str, str]]]
 """Told the upstream's status and end-to-end fields before a byte goes to the client; returns fields to add."""
 
 
-@dataclass(frozen=True, slots=True)
-class Relayed:
+class Relayed(NamedTuple):
     """What became of a forwarded request.
 
     ``response`` is what an aiohttp handler returns: it is on the wire already. ``bytes_out`` counts body bytes
@@ -106,7 +105,8 @@ class Forwarder:
         try:
             return await self._relay(request, upstream, on_head, service.timeouts.idle)
         finally:
-            await upstream.aclose()
+            if not upstream.finished:
+                await upstream.aclose()
 
     async def aclose(self) -> None:
         """Close all connections to upstreams."""
@@ -118,13 +118,14 @@ class Forwarder:
     async def _relay(
         self, request: web.BaseRequest, upstream: UpstreamResponse, on_head: OnHead, idle_s: float
     ) -> Relayed:
-        fields = downstream_headers(upstream.status, upstream.headers)
+        status = upstream.status
+        fields = downstream_headers(status, upstream.headers)
         if isinstance(upstream.failure, Abandoned):
             return _unanswered(request)
         if upstream.failure is not None:
             raise upstream.failure
-        response = RelayedResponse(request, upstream.status)
-        fields = [*fields, *encoded_fields(on_head(upstream.status, fields))]
+        response = RelayedResponse(request, status)
+        fields += encoded_fields(on_head(status, fields))
         fault: UpstreamError | RequestError | None = None
         complete = False
         try:
@@ -139,7 +140,7 @@ class Forwarder:
         finally:
             if response.prepared and not complete:
                 response.abort()
-        return Relayed(response, upstream.status, response.body_length, complete, fault)
+        return Relayed(response, status, response.body_length, complete, fault)
 
     def _keep_alive(self, request: web.BaseRequest) -> bool:
         if self.draining or not request.keep_alive:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from gateway.proxy.fields import RawHeaders
+from gateway.proxy.fields import RawHeaders, response_key
 from gateway.proxy.paths import rewritten_path
-from gateway.proxy.request_head import check_request_head
+from gateway.proxy.request_head import Inspected, check_request_head, credential_fields
 from gateway.proxy.request_headers import max_forwards, upstream_headers
 from gateway.proxy.response_headers import downstream_headers
 
 __all__ = [
+    "Inspected",
     "RawHeaders",
     "check_request_head",
+    "credential_fields",
     "downstream_headers",
     "max_forwards",
+    "response_key",
     "rewritten_path",
     "upstream_headers",
 ]

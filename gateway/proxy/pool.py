@@ -11,7 +11,8 @@ from collections import deque
 from gateway.errors import UpstreamTimeout, UpstreamUnreachable
 from gateway.proxy.connection import RECEIVE_BYTES, NoAnswer, UpstreamConnection
 from gateway.proxy.services import Origin, Timeouts
-from gateway.proxy.upstream import UpstreamRequest, UpstreamResponse
+from gateway.proxy.upstream import CHECK_INTERVAL_S, UpstreamRequest, UpstreamResponse
+from gateway.proxy.watch import Watch
 
 CLOSE_TIMEOUT_S = 2.0
 
@@ -45,6 +46,7 @@ class UpstreamPool:
         self._reserved = 0
         self._queue: deque[asyncio.Future[UpstreamConnection | None]] = deque()
         self._sweeper: asyncio.TimerHandle | None = None
+        self._watch = Watch(min(CHECK_INTERVAL_S, timeouts.first_byte / 4, timeouts.idle / 4))
         self._closed = False
         self._empty = asyncio.Event()
 
@@ -67,11 +69,18 @@ class UpstreamPool:
         BadUpstreamResponse, and what the request's body raised.
         """
         connection = self.take_idle(wary=not request.replayable) or await self._acquire(fresh=False)
+        response = UpstreamResponse(connection, request, self._timeouts, self._watch)
         try:
-            return await self._exchange(connection, request)
+            await response.open()
         except NoAnswer:
+            await response.aclose()
             if connection.exchanges == 1 or not request.replayable:
                 raise
+        except BaseException:
+            await response.aclose()
+            raise
+        else:
+            return response
         return await self._exchange(await self._acquire(fresh=True), request)
 
     def take_idle(self, *, wary: bool = False) -> UpstreamConnection | None:
@@ -102,6 +111,7 @@ class UpstreamPool:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(CLOSE_TIMEOUT_S):
                     await self._empty.wait()
+        self._watch.close()
 
     # ConnectionOwner
 
@@ -127,7 +137,7 @@ class UpstreamPool:
     # Inside
 
     async def _exchange(self, connection: UpstreamConnection, request: UpstreamRequest) -> UpstreamResponse:
-        response = UpstreamResponse(connection, request, self._timeouts)
+        response = UpstreamResponse(connection, request, self._timeouts, self._watch)
         try:
             await response.open()
         except BaseException:

@@ -14,7 +14,7 @@ from aiohttp import web
 from aiohttp.abc import AbstractStreamWriter
 
 from gateway.errors import BadUpstreamResponse
-from gateway.proxy.fields import RawHeaders
+from gateway.proxy.fields import RawHeaders, response_key
 from gateway.proxy.response_head import Framing, ResponseHead
 from gateway.proxy.upstream import Abandoned, UpstreamResponse
 
@@ -102,23 +102,22 @@ class RelayedResponse(web.StreamResponse):
 
     def _compose_head(self, head: ResponseHead, fields: RawHeaders, *, keep_alive: bool) -> bytes:
         modern = self._client.version >= (1, 1)
-        unknown_length = head.framing in {Framing.CHUNKED, Framing.CLOSE}
+        unknown_length = head.framing is Framing.CHUNKED or head.framing is Framing.CLOSE
         self._chunked_body = unknown_length and modern
         self._until_close = unknown_length and not modern
         self._persistent = keep_alive and not self._until_close
-        lines = [b"HTTP/1.1 %d %b\r\n" % (head.status, head.reason)]
-        lines += _end_to_end_lines(head, fields)
+        lines = [b"HTTP/1.1 %d %b" % (head.status, head.reason), *_end_to_end_lines(head, fields)]
         if self._chunked_body:
-            lines.append(b"Transfer-Encoding: chunked\r\n")
+            lines.append(b"Transfer-Encoding: chunked")
         if not self._persistent:
-            lines.append(b"Connection: close\r\n")
+            lines.append(b"Connection: close")
         elif not modern:
-            lines.append(b"Connection: keep-alive\r\n")
-        composed = b"".join(lines)
+            lines.append(b"Connection: keep-alive")
+        composed = b"\r\n".join(lines)
         # The last gate against a response hidden in a value: every line break is one that was put here.
-        if composed.count(b"\n") != len(lines) or composed.count(b"\r") != len(lines):
+        if composed.count(b"\n") != len(lines) - 1 or composed.count(b"\r") != len(lines) - 1:
             raise BadUpstreamResponse("a line break in a response header")
-        return composed + b"\r\n"
+        return composed + b"\r\n\r\n"
 
     def _framed(self, chunk: bytes, *, last: bool) -> bytes:
         self._body_bytes += len(chunk)
@@ -153,19 +152,12 @@ def encoded_fields(fields: Sequence[tuple[str, str]]) -> list[tuple[bytes, bytes
 
 def _end_to_end_lines(head: ResponseHead, fields: RawHeaders) -> list[bytes]:
     """``fields`` as header lines; a Date (RFC 9110 section 6.6.1) and the known length are added where missing."""
-    lines = []
-    dated = False
-    length = None if head.status == 204 else head.content_length
-    for name, value in fields:
-        key = name.lower()
-        dated = dated or key == b"date"
-        if key == b"content-length":
-            length = None
-        lines.append(b"%b: %b\r\n" % (name, value))
-    if length is not None:
-        lines.append(b"Content-Length: %d\r\n" % length)
-    if not dated:
-        lines.append(b"Date: %b\r\n" % _http_date(int(time.time())))
+    lines = list(map(b": ".join, fields))
+    keys = [response_key(name) for name, _ in fields]
+    if head.content_length is not None and head.status != 204 and b"content-length" not in keys:
+        lines.append(b"Content-Length: %d" % head.content_length)
+    if b"date" not in keys:
+        lines.append(b"Date: " + _http_date(int(time.time())))
     return lines
 
 

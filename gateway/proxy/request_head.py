@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 
 from gateway.errors import RequestError
-from gateway.proxy.fields import RawHeaders, are_names, are_values, elements, folded, is_token, nominated
+from gateway.l402.credentials import CREDENTIAL_HEADERS
+from gateway.proxy.fields import RawHeaders, are_values, elements, folded, is_token, nominated
 from gateway.proxy.framing import check_request_framing
 from gateway.proxy.hosts import canonical_host
 
@@ -21,32 +23,80 @@ MAX_HEAD_BYTES = 65_536
 
 _METHOD = re.compile(r"[A-Z]+(?:-[A-Z]+)*", re.ASCII)
 _REFUSED_METHODS = frozenset({"CONNECT", "TRACE"})
-_INSPECTED = frozenset({b"host", b"content-length", b"transfer-encoding", b"connection", b"expect", b"upgrade"})
+_COMMON_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+_CREDENTIALS = frozenset(name.encode() for name in CREDENTIAL_HEADERS)
+_INSPECTED = _CREDENTIALS | {
+    b"access-control-request-headers",
+    b"access-control-request-method",
+    b"connection",
+    b"content-length",
+    b"expect",
+    b"forwarded",
+    b"host",
+    b"max-forwards",
+    b"origin",
+    b"transfer-encoding",
+    b"upgrade",
+    b"x-forwarded-for",
+}
 _NEVER_NOMINATED = frozenset({b"authorization", b"forwarded", b"host", b"via"})
 _NEVER_NOMINATED_PREFIXES = (b"x-forwarded", b"content-")
 
-_Inspected = Mapping[bytes, list[bytes]]
+Inspected = Mapping[bytes, list[bytes]]
+"""Values of the fields that this gateway itself looks at, by lower-case name, in order."""
 
 
-def check_request_head(method: str, version: tuple[int, int], headers: RawHeaders) -> None:
-    """Refuse a head that breaks HTTP/1.1, or that another server could read differently.
+def check_request_head(method: str, version: tuple[int, int], headers: RawHeaders) -> Inspected:
+    """Refuse a head that breaks HTTP/1.1, or that another server could read differently; return what was looked at.
 
     Raises ``RequestError`` with ``http_version``, ``bad_request`` (HTTP/0.9, a method that is no upper-case word, a
     WebSocket upgrade by anything but GET in HTTP/1.1), ``method_not_allowed`` (CONNECT, TRACE), ``too_many_headers``,
     ``header_too_large``, ``bad_header``, ``bad_host``, ``bad_framing``, ``unsupported_transfer_coding``,
     ``bad_connection_header`` or ``expectation_failed``.
     """
-    _check_request_line(method, version)
+    if version != (1, 1) or method not in _COMMON_METHODS:
+        _check_request_line(method, version)
     names = [name for name, _ in headers]
     values = [value for _, value in headers]
-    _check_sizes(names, values)
-    _check_syntax(names, values)
+    # Joined by what cannot be part of a value, nor of a longer character.
+    joined = b"\n".join(values)
+    if len(names) > MAX_HEADERS or len(joined) + sum(map(len, names)) > MAX_FIELD_BYTES:
+        _check_sizes(names, values)
+    keys = list(map(_inspected_key, names))
+    _check_values(values, joined)
     found: dict[bytes, list[bytes]] = {}
-    for name, value in headers:
-        if (key := name.lower()) in _INSPECTED:
+    for key, value in zip(keys, values, strict=True):
+        if key:
             found.setdefault(key, []).append(value)
     _check_host(version, found.get(b"host", []))
-    check_request_framing(version, found.get(b"content-length", ()), found.get(b"transfer-encoding", ()))
+    _check_meaning(method, version, headers, found)
+    return found
+
+
+def credential_fields(headers: RawHeaders, found: Inspected) -> list[tuple[str, str]]:
+    """The fields of a checked head in which ``gateway.l402.credentials`` looks for credentials, as text, in order."""
+    if _CREDENTIALS.isdisjoint(found):
+        return []
+    # UTF-8 was checked; latin-1 keeps bytes and characters one to one, as the grammar of credentials is ASCII.
+    return [
+        (name.decode("latin-1"), value.decode("latin-1"))
+        for name, value in headers
+        if _inspected_key(name) in _CREDENTIALS
+    ]
+
+
+@lru_cache(maxsize=1024)
+def _inspected_key(name: bytes) -> bytes:
+    """The lower-case name of a field that is looked at, ``b""`` of another; a name that is no token is refused."""
+    if not is_token(name):
+        raise RequestError("bad_header", "a header field's name is not a token")
+    key = name.lower()
+    return key if key in _INSPECTED else b""
+
+
+def _check_meaning(method: str, version: tuple[int, int], headers: RawHeaders, found: Inspected) -> None:
+    if b"content-length" in found or b"transfer-encoding" in found:
+        check_request_framing(version, found.get(b"content-length", ()), found.get(b"transfer-encoding", ()))
     if b"connection" in found:
         _check_connection(nominated(headers))
     if b"expect" in found and version == (1, 1):
@@ -76,16 +126,13 @@ def _check_sizes(names: Sequence[bytes], values: Sequence[bytes]) -> None:
         raise RequestError("header_too_large", f"the header is longer than {MAX_HEAD_BYTES} bytes")
 
 
-def _check_syntax(names: Sequence[bytes], values: Sequence[bytes]) -> None:
-    if not are_names(names):
-        raise RequestError("bad_header", "a header field's name is not a token")
+def _check_values(values: Sequence[bytes], joined: bytes) -> None:
     if not are_values(values):
         raise RequestError("bad_header", "a header field's value holds a control character")
-    if all(map(bytes.isascii, values)):
+    if joined.isascii():
         return
     try:
-        # Joined by what cannot be part of a longer character.
-        b"\n".join(values).decode("utf-8")
+        joined.decode("utf-8")
     except UnicodeDecodeError:
         # Servers delete, replace or keep such bytes: the upstream would not see the value that was checked here.
         raise RequestError("bad_header", "a header field's value is not UTF-8") from None
@@ -110,7 +157,7 @@ def _check_expect(lines: list[bytes]) -> None:
         raise RequestError("expectation_failed", "the only expectation met here is 100-continue")
 
 
-def _check_websocket(method: str, version: tuple[int, int], found: _Inspected) -> None:
+def _check_websocket(method: str, version: tuple[int, int], found: Inspected) -> None:
     asked = b"websocket" in (element.lower() for element in elements(found[b"upgrade"]))
     if asked and (method != "GET" or version != (1, 1)):
         raise RequestError("bad_request", "a WebSocket is opened with GET in HTTP/1.1")

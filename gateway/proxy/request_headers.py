@@ -34,6 +34,15 @@ _TRUSTED_BY_UPSTREAMS = frozenset(
 _TRUSTED_PREFIXES = (b"x-forwarded", b"x-gateway-", b"x-l402-")
 _NEVER_SET = HOP_BY_HOP | _REMADE | {b"via"}
 
+_VIA = (b"Via", b"1.1 " + PSEUDONYM)
+
+MAX_KNOWN_SERVICES = 4096
+"""Services whose own fields are found by identity, because hashing their values costs microseconds."""
+
+_Configured = tuple[tuple[tuple[bytes, bytes], ...], frozenset[bytes]]
+_configured_for: dict[int, tuple[Service, _Configured]] = {}
+"""By id; the service is held, so that no id is used again."""
+
 _Rule = Callable[[bytes], bytes | None]
 """A value's way upstream: changed, or None to leave the field out."""
 
@@ -57,14 +66,16 @@ def upstream_headers(
     when Via names this gateway three times.
     """
     _check_loop(headers)
-    own, replaced = _configured(service.set_headers, service.origin.authority)
-    left_out = replaced.union(map(folded, nominated(headers)))
-    fields = [own[0], *_kept(headers, left_out, service.forward_credentials), (b"Via", b"1.1 " + PSEUDONYM)]
-    ours = list(_about_client(client_ip, client_scheme, client_host, tuple(proxies)))
-    ours += [(name.encode("ascii"), _one_line(value)) for name, value in identity]
+    own, replaced = _configured(service)
+    names = nominated(headers)
+    left_out = replaced.union(map(folded, names)) if names else replaced
+    ours: Sequence[tuple[bytes, bytes]] = (
+        *_about_client(client_ip, client_scheme, client_host, tuple(proxies)),
+        *_about_payment(tuple(identity)),
+    )
     if replaced:
         ours = [field for field in ours if folded(field[0]) not in replaced]
-    return [*fields, *ours, *own[1:]]
+    return [own[0], *_kept(headers, left_out, service.forward_credentials), _VIA, *ours, *own[1:]]
 
 
 def max_forwards(headers: RawHeaders) -> int | None:
@@ -101,15 +112,24 @@ def _rule(name: bytes) -> _Rule | None:
     return _RULES.get(key)
 
 
-@lru_cache(maxsize=1024)
-def _configured(
-    set_headers: tuple[tuple[str, str], ...], authority: str
-) -> tuple[tuple[tuple[bytes, bytes], ...], frozenset[bytes]]:
+def _configured(service: Service) -> _Configured:
     """Fields that are the same for every request to a service, Host first, and the folded names that they replace."""
-    fields = [_field(name, value) for name, value in set_headers]
+    known = _configured_for.get(id(service))
+    if known is not None and known[0] is service:
+        return known[1]
+    fields = [_field(name, value) for name, value in service.set_headers]
     # The configuration refuses these; were one to come through all the same, two framings would go upstream.
     fields = [field for field in fields if folded(field[0]) not in _NEVER_SET]
-    return (_field("Host", authority), *fields), frozenset(folded(name) for name, _ in fields)
+    made = (_field("Host", service.origin.authority), *fields), frozenset(folded(name) for name, _ in fields)
+    if len(_configured_for) >= MAX_KNOWN_SERVICES:
+        _configured_for.clear()
+    _configured_for[id(service)] = (service, made)
+    return made
+
+
+@lru_cache(maxsize=4096)
+def _about_payment(identity: tuple[tuple[str, str], ...]) -> tuple[tuple[bytes, bytes], ...]:
+    return tuple((name.encode("ascii"), _one_line(value)) for name, value in identity)
 
 
 @lru_cache(maxsize=1024)

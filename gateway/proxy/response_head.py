@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from functools import lru_cache
 from typing import NamedTuple
 
 from gateway.errors import BadUpstreamResponse
-from gateway.proxy.fields import RawHeaders
+from gateway.proxy.fields import RawHeaders, response_key
 from gateway.proxy.framing import response_length
 
 MAX_FIELD_BYTES = 8_190
@@ -86,13 +87,15 @@ def _framing_fields(headers: RawHeaders, version: tuple[int, int]) -> tuple[int 
     lengths: list[bytes] = []
     codings: list[bytes] = []
     persistent = version == (1, 1)
-    size = 0
+    size = 4 * len(headers)
     for name, value in headers:
         line = len(name) + len(value)
         if line > MAX_FIELD_BYTES:
             raise BadUpstreamResponse("the upstream sent a header field that is too long")
-        size += line + 4
-        key = name.lower()
+        size += line
+        key = response_key(name)
+        if not key:
+            continue
         if key == b"connection":
             persistent = _persistent(value, persistent)
         elif key == b"content-length":
@@ -106,6 +109,7 @@ def _framing_fields(headers: RawHeaders, version: tuple[int, int]) -> tuple[int 
     return response_length(lengths, codings), bool(codings), persistent
 
 
+@lru_cache(maxsize=256)
 def _persistent(value: bytes, before: bool) -> bool:
     options = {option.strip() for option in value.lower().split(b",")}
     return b"close" not in options and (before or b"keep-alive" in options)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from gateway.errors import BadUpstreamResponse
-from gateway.proxy.fields import HOP_BY_HOP, RawHeaders, are_names, are_values, nominated
+from gateway.proxy.fields import RawHeaders, are_values, nominated, response_key
 from gateway.proxy.framing import response_length
 
 _NO_CONTENT = 204
+_END_TO_END = frozenset({b"access-control-allow-origin", b"cache-control", b"date"})
 
 
 def downstream_headers(status: int, headers: RawHeaders) -> list[tuple[bytes, bytes]]:
@@ -19,30 +20,39 @@ def downstream_headers(status: int, headers: RawHeaders) -> list[tuple[bytes, by
     """
     if not 200 <= status <= 599:
         raise BadUpstreamResponse("the upstream's status is not between 200 and 599")
-    if not are_names([name for name, _ in headers]) or not are_values([value for _, value in headers]):
+    if not are_values([value for _, value in headers]):
         raise BadUpstreamResponse("the upstream sent a header field that breaks HTTP")
-    length = _length(headers)
-    left_out = _left_out(headers)
-    fields = []
-    for name, value in headers:
-        key = name.lower()
-        if key == b"content-length":
-            if length is not None and status != _NO_CONTENT:
-                fields.append((name, b"%d" % length))
-        elif key not in left_out:
-            fields.append((name, value))
-    return fields
-
-
-def _length(headers: RawHeaders) -> int | None:
-    # The length first: most names are told apart without building a lower-case copy.
-    lengths = [value for name, value in headers if len(name) == 14 and name.lower() == b"content-length"]
-    codings = [value for name, value in headers if len(name) == 17 and name.lower() == b"transfer-encoding"]
-    return response_length(lengths, codings)
-
-
-def _left_out(headers: RawHeaders) -> frozenset[bytes]:
+    fields: list[tuple[bytes, bytes]] = []
+    lengths: list[bytes] = []
+    codings: list[bytes] = []
+    for field in headers:
+        key = response_key(field[0])
+        if not key or key in _END_TO_END:
+            fields.append(field)
+        elif key == b"content-length":
+            lengths.append(field[1])
+            fields.append(field)
+        elif key == b"transfer-encoding":
+            codings.append(field[1])
+    length = response_length(lengths, codings)
+    if length is not None and (status == _NO_CONTENT or lengths[0] != b"%d" % length):
+        fields = _with_length(fields, None if status == _NO_CONTENT else length)
     names = nominated(headers)
+    return _without(fields, names) if names else fields
+
+
+def _with_length(fields: list[tuple[bytes, bytes]], length: int | None) -> list[tuple[bytes, bytes]]:
+    """``fields`` with their Content-Length written plainly, or without it."""
+    kept: list[tuple[bytes, bytes]] = []
+    for field in fields:
+        if response_key(field[0]) != b"content-length":
+            kept.append(field)
+        elif length is not None:
+            kept.append((field[0], b"%d" % length))
+    return kept
+
+
+def _without(fields: list[tuple[bytes, bytes]], names: frozenset[bytes]) -> list[tuple[bytes, bytes]]:
     if any(name.startswith(b"content-") for name in names):
         raise BadUpstreamResponse("the upstream's Connection names a field that describes the content")
-    return HOP_BY_HOP | names if names else HOP_BY_HOP
+    return [field for field in fields if field[0].lower() not in names]

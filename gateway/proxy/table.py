@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from gateway.paywall.terms import Auth
 from gateway.proxy.hosts import canonical_host_pattern
-from gateway.proxy.paths import Target
+from gateway.proxy.paths import Target, canonical_target, rewritten_path
 from gateway.proxy.patterns import PathPattern, admitted_methods, parse_pattern
 from gateway.proxy.services import Route
 
@@ -23,6 +23,19 @@ class NoRoute:
 
     code: Literal["not_found", "method_not_allowed", "unknown_host"]
     allow: tuple[str, ...] = ()
+
+
+class Place(NamedTuple):
+    """Where a request goes: its canonical ``path``, its route, and the ``target`` for the upstream ('' without)."""
+
+    path: str
+    route: Route | NoRoute
+    target: str
+
+
+MAX_PLACES = 2_048
+MAX_REMEMBERED_TARGET = 256
+"""Request targets up to this length (characters) are remembered with their place; about 2 MB in all."""
 
 
 @dataclass(slots=True)
@@ -93,10 +106,11 @@ class RouteTable:
     Raises ``ValueError`` for a pattern that ``parse_pattern`` or ``canonical_host_pattern`` refuses.
     """
 
-    __slots__ = ("_any_host", "_hosts", "_methods", "_routes", "_wildcards")
+    __slots__ = ("_any_host", "_hosts", "_methods", "_places", "_routes", "_wildcards")
 
     def __init__(self, routes: Sequence[Route]) -> None:
         self._routes = tuple(routes)
+        self._places: dict[tuple[str, str, str, str], Place] = {}
         self._any_host: _Node | None = None
         self._hosts: dict[str, _Node] = {}
         self._wildcards: dict[str, _Node] = {}
@@ -110,6 +124,26 @@ class RouteTable:
     def routes(self) -> tuple[Route, ...]:
         """The rows in the order in which they are tried."""
         return self._routes
+
+    def place(self, raw: str, *, scheme: str, host: str, method: str) -> Place:
+        """Read the request target ``raw`` and find its route; what was found once is remembered.
+
+        Raises what ``canonical_target`` raises. ``scheme`` and ``host`` are as there, ``method`` as in ``match``.
+        """
+        key = (raw, host, method, scheme)
+        known = self._places.get(key)
+        if known is not None:
+            return known
+        target = canonical_target(raw, scheme=scheme, host=host)
+        route = self.match(host, target, method)
+        if isinstance(route, NoRoute):
+            return Place(target.path, route, "")
+        place = Place(target.path, route, rewritten_path(target, route.service.rewrite))
+        if len(raw) <= MAX_REMEMBERED_TARGET:
+            if len(self._places) >= MAX_PLACES:
+                self._places.clear()
+            self._places[key] = place
+        return place
 
     def match(self, host: str, target: Target, method: str) -> Route | NoRoute:
         """Find the first row that fits, by a host as ``canonical_host`` returns it ('' without one).

@@ -11,11 +11,12 @@ from gateway.proxy.connection import UpstreamConnection
 from gateway.proxy.fields import RawHeaders
 from gateway.proxy.response_head import Framing, ResponseHead
 from gateway.proxy.services import Timeouts
+from gateway.proxy.watch import Watch
 
 HIGH_WATER_BYTES = 65_536
 """Unread body that pauses the upstream. One read more (``RECEIVE_BYTES``) may arrive before that."""
 CHECK_INTERVAL_S = 0.5
-"""How often a waiting exchange asks whether its client is still there."""
+"""How often a waiting exchange asks whether its client is still there; its deadline is met as exactly as that."""
 _BODY_EXPECTED = frozenset({"POST", "PUT", "PATCH"})
 
 
@@ -46,21 +47,20 @@ class UpstreamRequest:
 
     def head(self) -> bytes:
         """Request line, header section and framing fields. Raises RequestError where a line break is hidden in one."""
-        lines = [f"{self.method} {self.target} HTTP/1.1\r\n".encode("ascii")]
-        lines += [b"%b: %b\r\n" % line for line in self.headers]
+        lines = [f"{self.method} {self.target} HTTP/1.1".encode("ascii"), *map(b": ".join, self.headers)]
         lines += self._framing()
-        head = b"".join(lines)
+        head = b"\r\n".join(lines)
         # The last gate against a request hidden in a value: every line break is one that was put here.
-        if head.count(b"\n") != len(lines) or head.count(b"\r") != len(lines):
+        if head.count(b"\n") != len(lines) - 1 or head.count(b"\r") != len(lines) - 1:
             raise RequestError("bad_header")
-        return head + b"\r\n"
+        return head + b"\r\n\r\n"
 
     def _framing(self) -> list[bytes]:
         if self.body is None:
             # RFC 9110 section 8.6: methods that expect content say that there is none.
-            return [b"Content-Length: 0\r\n"] if self.method in _BODY_EXPECTED else []
+            return [b"Content-Length: 0"] if self.method in _BODY_EXPECTED else []
         length = len(self.body) if isinstance(self.body, bytes) else self.content_length
-        return [b"Transfer-Encoding: chunked\r\n" if length is None else b"Content-Length: %d\r\n" % length]
+        return [b"Transfer-Encoding: chunked" if length is None else b"Content-Length: %d" % length]
 
 
 class UpstreamResponse:
@@ -70,8 +70,29 @@ class UpstreamResponse:
     request body is sent by a task that this object owns: call ``aclose()`` in the end, always.
     """
 
-    def __init__(self, connection: UpstreamConnection, request: UpstreamRequest, timeouts: Timeouts) -> None:
+    __slots__ = (
+        "_chunks",
+        "_connection",
+        "_deadline",
+        "_ended",
+        "_failure",
+        "_head",
+        "_limit",
+        "_loop",
+        "_request",
+        "_sender",
+        "_sending",
+        "_timeouts",
+        "_unread",
+        "_waiter",
+        "_watch",
+    )
+
+    def __init__(
+        self, connection: UpstreamConnection, request: UpstreamRequest, timeouts: Timeouts, watch: Watch
+    ) -> None:
         self._loop = asyncio.get_running_loop()
+        self._watch = watch
         self._connection: UpstreamConnection | None = connection
         self._request = request
         self._timeouts = timeouts
@@ -81,7 +102,6 @@ class UpstreamResponse:
         self._ended = False
         self._failure: GatewayError | None = None
         self._waiter: asyncio.Future[None] | None = None
-        self._timer: asyncio.TimerHandle | None = None
         self._limit = 0.0
         self._deadline = 0.0
         self._sending = False
@@ -132,6 +152,11 @@ class UpstreamResponse:
     def failure(self) -> GatewayError | None:
         """Why the answer will not be complete, as soon as that is known."""
         return self._failure
+
+    @property
+    def finished(self) -> bool:
+        """Nothing is left that ``aclose()`` would have to end."""
+        return self._connection is None and self._sender is None
 
     def read_nowait(self) -> bytes:
         """What has arrived of the body, possibly nothing."""
@@ -225,23 +250,20 @@ class UpstreamResponse:
         """Until something happens; fails the exchange ``limit`` seconds after now or the end of sending."""
         self._limit = limit
         self._deadline = self._loop.time() + limit
-        self._timer = self._loop.call_later(min(limit, CHECK_INTERVAL_S), self._check)
+        self._watch.add(self)
         self._waiter = self._loop.create_future()
         try:
             await self._waiter
         finally:
             self._waiter = None
-            self._timer.cancel()
+            self._watch.remove(self)
 
-    def _check(self) -> None:
+    def check(self, now: float) -> None:
+        """The watch: end an exchange that nobody waits for, or that has waited long enough."""
         if self._request.abandoned is not None and self._request.abandoned():
             self._fail(Abandoned("the client is gone"))
-            return
         # While the request's body flows its own reads and writes have deadlines, and silence is what to expect.
-        left = CHECK_INTERVAL_S if self._sending else self._deadline - self._loop.time()
-        if left > 0:
-            self._timer = self._loop.call_later(min(left, CHECK_INTERVAL_S), self._check)
-        else:
+        elif not self._sending and now >= self._deadline:
             self._fail(UpstreamTimeout("the upstream fell silent"))
 
     def _wake(self) -> None:

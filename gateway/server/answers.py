@@ -62,6 +62,8 @@ CLOSING = frozenset(
 )  # fmt: skip
 """After these the connection's framing or its client is not to be trusted any more."""
 
+METHODS = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
+"""What may be asked of this server (RFC 9110 15.5.6); a route may allow fewer."""
 RETRY_AFTER_S = 5
 EXPOSED_HEADERS = "WWW-Authenticate, L402-Price, Retry-After"
 _RECOVERABLE_401 = frozenset({Fault.MALFORMED, Fault.INVALID_TOKEN, Fault.INVALID_PREIMAGE})
@@ -89,6 +91,10 @@ def error_answer(code: str, *, close: bool = False, headers: Mapping[str, str] |
         answer.add("Retry-After", str(RETRY_AFTER_S))
     for name, value in (headers or {}).items():
         answer.add(name, value)
+    if code == "method_not_allowed" and not headers:
+        # CONNECT or TRACE: refused wherever they point, and what follows a CONNECT may be no request
+        answer.add("Allow", METHODS)
+        close = True
     if close or code in CLOSING:
         answer.force_close()
     return answer
@@ -150,7 +156,7 @@ def preflight_answer(requested_headers: str, allow: str) -> Answer:
 
 def options_answer() -> Answer:
     """The answer to ``OPTIONS *``, which is about this server and no upstream (RFC 9110 9.3.7)."""
-    return Answer(200, [("Allow", "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"), ("Cache-Control", "no-store")])
+    return Answer(200, [("Allow", METHODS), ("Cache-Control", "no-store")])
 
 
 def _price_headers(answer: Answer, terms: Terms) -> None:

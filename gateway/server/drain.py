@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 
 class Drain:
@@ -13,20 +11,19 @@ class Drain:
     def __init__(self) -> None:
         self.draining = False
         self.in_flight = 0
-        self._idle = asyncio.Event()
-        self._idle.set()
+        self._idle: asyncio.Event | None = None
 
-    @contextmanager
-    def request(self) -> Iterator[None]:
-        """Around the handling of one request."""
+    def enter(self) -> None:
+        """A request begins; ``leave`` must follow. Two plain calls, because every request pays for them."""
         self.in_flight += 1
-        self._idle.clear()
-        try:
-            yield
-        finally:
-            self.in_flight -= 1
-            if self.in_flight == 0:
-                self._idle.set()
+        if self._idle is not None:
+            self._idle.clear()
+
+    def leave(self) -> None:
+        """A request is over."""
+        self.in_flight -= 1
+        if self.in_flight == 0 and self._idle is not None:
+            self._idle.set()
 
     def begin(self) -> None:
         """From now on answers carry ``Connection: close``."""
@@ -34,6 +31,10 @@ class Drain:
 
     async def wait_idle(self, timeout_s: float) -> bool:
         """True once nothing is in flight, False when ``timeout_s`` passed first."""
+        if self._idle is None:
+            self._idle = asyncio.Event()
+            if self.in_flight == 0:
+                self._idle.set()
         try:
             async with asyncio.timeout(timeout_s):
                 await self._idle.wait()

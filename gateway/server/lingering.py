@@ -7,6 +7,7 @@ import asyncio
 from aiohttp import web
 
 from gateway.server.answer import Answer
+from gateway.server.listener import RECEIVE_BYTES
 
 UNREAD_LIMIT = 65_536
 """Bytes of an unwanted body that are read after the answer, so that a reset does not overtake it."""
@@ -22,17 +23,23 @@ def large_body_unread(request: web.BaseRequest) -> bool:
 
 
 async def answer_and_linger(request: web.BaseRequest, answer: Answer) -> None:
-    """Send the whole answer, say that nothing follows, read a little of what still comes, hang up."""
+    """Send the whole answer, say that nothing follows, read a little of what still comes, hang up.
+
+    A client that sends more than that has the rest of ``LINGER_S`` seconds to take its answer.
+    """
     answer.force_close()
     await answer.prepare(request)
-    transport = request.transport
-    if transport is not None and transport.can_write_eof():
-        transport.write_eof()
-    left = UNREAD_LIMIT
+    transport, body = request.transport, request.content
     try:
+        if transport is not None and transport.can_write_eof():
+            transport.write_eof()
         async with asyncio.timeout(LINGER_S):
-            while left > 0 and (chunk := await request.content.readany()):
-                left -= len(chunk)
-    except (TimeoutError, OSError, web.PayloadAccessError, asyncio.IncompleteReadError):
+            # what arrived with the head, or while the request was decided upon, counts too
+            while body.total_bytes <= UNREAD_LIMIT - RECEIVE_BYTES and await body.readany():
+                pass
+            if not body.is_eof():
+                request.protocol.pause_reading()
+                await asyncio.Event().wait()
+    except (TimeoutError, OSError, web.PayloadAccessError, web.RequestPayloadError, asyncio.IncompleteReadError):
         pass
     request.protocol.force_close()

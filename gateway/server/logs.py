@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import re
 import sys
 import time
-from collections.abc import Mapping, MutableMapping
-from typing import TYPE_CHECKING, Any, TextIO
+from collections.abc import Iterable, Mapping, MutableMapping
+from contextlib import suppress
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, TextIO, cast
 
 import structlog
 
 from gateway.errors import OutageError
 from gateway.l402.amounts import format_amount
+from gateway.server.request_lines import RequestLine, RequestLines
 from gateway.storage.store import StoredInvoice
 
 if TYPE_CHECKING:
@@ -35,57 +39,142 @@ def _redact_event(_logger: Any, _method: str, event: MutableMapping[str, Any]) -
     return {key: redact(value) if isinstance(value, str) else value for key, value in event.items()}
 
 
-class _RedactingHandler(logging.StreamHandler[TextIO]):
-    """Lines of libraries go the same way: redacted, one format."""
+def _lead_with_what_happened(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> Mapping[str, Any]:
+    return {key: event.pop(key) for key in ("timestamp", "level", "event") if key in event} | dict(event)
+
+
+def _for_people(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> str:
+    """``17:52:22 402 GET api.example.com/weather/today …`` for a request, words and details for anything else."""
+    event.pop("timestamp", None)
+    level, what = event.pop("level", "info"), event.pop("event", "")
+    if what == "request":
+        return _line(_request_words(event))
+    words = [what if level == "info" else f"{level}: {what}"]
+    return _line([*words, *(f"{key}={value}" for key, value in event.items() if value is not None)])
+
+
+def _request_words(event: Mapping[str, Any]) -> list[str]:
+    decided = f"{event['service']}/{event['route']}" if event.get("service") else ""
+    target = f"{event['method']} {event['host']}{event['path']}"
+    size = f"{event['bytes']} bytes in {event['ms']} ms"
+    return [word for word in (str(event["status"]), target, decided, event["outcome"], size, event["client"]) if word]
+
+
+def _line(words: Iterable[str]) -> str:
+    # A control character in what a client sent must not reach the terminal.
+    text = "".join(char if char.isprintable() else ascii(char)[1:-1] for char in "  ".join(words))
+    return f"{datetime.now():%H:%M:%S}  {text}"
+
+
+class _LossyStream:
+    """Loses lines where they cannot be written (pipe closed, disk full): selling goes on without a log."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        with suppress(OSError):
+            return self._stream.write(text)
+        return 0
+
+    def flush(self) -> None:
+        with suppress(OSError):
+            self._stream.flush()
+
+
+class _LibraryLines(logging.Formatter):
+    """Lines of libraries go the same way: redacted, and one JSON object each unless a person watches."""
+
+    def __init__(self, *, people: bool) -> None:
+        super().__init__("%(asctime)s  %(levelname)s: %(name)s: %(message)s", "%H:%M:%S")
+        self._people = people
 
     def format(self, record: logging.LogRecord) -> str:
-        return redact(super().format(record))
+        """The whole record, traceback included."""
+        if self._people:
+            return redact(super().format(record))
+        trace = self.formatException(record.exc_info) if record.exc_info else ""
+        fields = {
+            "timestamp": datetime.fromtimestamp(record.created, UTC).isoformat().replace("+00:00", "Z"),
+            "level": record.levelname.lower(),
+            "event": "library",
+            "logger": record.name,
+            "detail": redact(record.getMessage()),
+            **({"exception": redact(trace)} if trace else {}),
+        }
+        return json.dumps(fields)
 
 
 def configure_logging(*, people: bool | None = None, stream: TextIO | None = None) -> None:
     """Send all logs to ``stream`` (stderr). ``people`` chooses readable lines instead of JSON; None asks the stream."""
     stream = sys.stderr if stream is None else stream
     people = stream.isatty() if people is None else people
-    renderer: Any = structlog.dev.ConsoleRenderer() if people else structlog.processors.JSONRenderer()
+    stream = cast("TextIO", _LossyStream(stream))
+    renderer: Any = _for_people if people else structlog.processors.JSONRenderer()
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,
             _redact_event,
+            _lead_with_what_happened,
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
         logger_factory=structlog.PrintLoggerFactory(stream),
         cache_logger_on_first_use=False,
     )
-    handler = _RedactingHandler(stream)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(_LibraryLines(people=people))
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
+    global _request_lines  # noqa: PLW0603 - the process has one log
+    _request_lines = None if people else RequestLines(stream, redact)
+
+
+_request_lines: RequestLines | None = None
+"""Where lines about requests go; None while a person watches, who sees each of them at once."""
 
 
 class RequestLog:
     """What the server tells a person: requests, outages, settlements."""
 
     def __init__(self) -> None:
-        self._log = structlog.get_logger()
+        self._logger = structlog.get_logger()
+
+    @property
+    def _log(self) -> Any:
+        """For all other lines; those about requests that came before them are written before them."""
+        self.flush()
+        return self._logger
+
+    def flush(self) -> None:
+        """Write what is pending: when the server stops, nothing is lost."""
+        if _request_lines is not None:
+            _request_lines.flush()
 
     def request(self, exchange: Exchange) -> None:
         """One line for a finished request; the query is left out, since people put secrets there."""
-        route = exchange.route
-        self._log.info(
-            "request",
-            client=exchange.client,
-            method=exchange.request.method,
-            host=exchange.host,
-            path=exchange.path,
-            service=route.terms.service if route else None,
-            route=route.terms.route if route else None,
-            status=exchange.status,
-            outcome=exchange.outcome,
-            bytes=exchange.bytes_out,
-            ms=round((time.monotonic() - exchange.started) * 1_000, 1),
+        terms = exchange.route.terms if exchange.route else None
+        line = RequestLine(
+            time.time(),
+            exchange.client,
+            exchange.request.method,
+            exchange.host,
+            exchange.path,
+            terms.service if terms else None,
+            terms.route if terms else None,
+            exchange.status,
+            exchange.outcome,
+            exchange.bytes_out,
+            (time.monotonic() - exchange.started) * 1_000,
         )
+        if _request_lines is not None:
+            _request_lines.add(line)
+        else:
+            said = line._asdict()
+            said.update(bytes=said.pop("body_bytes"), ms=round(line.ms, 1))
+            del said["at"]
+            self._log.info("request", **said)
 
     def outage(self, exchange: Exchange, error: OutageError) -> None:
         """A request could not be decided: ours to mend."""
@@ -98,8 +187,8 @@ class RequestLog:
         )
 
     def interrupted(self, error: OutageError, wait_s: float) -> None:
-        """Settlements cannot be followed now."""
-        self._log.warning("settlements", kind=type(error).__name__, detail=str(error), again_in_s=wait_s)
+        """Settlements cannot be followed now; what is paid meanwhile is caught up with later."""
+        self._log.warning("settlements interrupted", kind=type(error).__name__, detail=str(error), again_in_s=wait_s)
 
     def warning(self, what: str, **details: Any) -> None:
         """Anything else worth a person's look."""

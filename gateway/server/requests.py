@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
+from urllib.parse import urlsplit
 
 from aiohttp import web
 
@@ -14,11 +16,19 @@ from gateway.lightning.backend import LightningBackend
 from gateway.paywall.admission import Admission
 from gateway.paywall.decisions import ADMIT_FREE, Admit, Challenge, Decision, Refuse
 from gateway.paywall.minting import Minter
+from gateway.paywall.terms import Auth
 from gateway.proxy.client_address import address_chain
 from gateway.proxy.forwarding import Forwarder
-from gateway.proxy.headers import RawHeaders, check_request_head, max_forwards, upstream_headers
+from gateway.proxy.headers import (
+    Inspected,
+    RawHeaders,
+    check_request_head,
+    credential_fields,
+    max_forwards,
+    response_key,
+    upstream_headers,
+)
 from gateway.proxy.hosts import canonical_host
-from gateway.proxy.paths import Target, canonical_target, rewritten_path
 from gateway.proxy.services import Route
 from gateway.proxy.table import NoRoute, RouteTable
 from gateway.server.answer import Answer
@@ -50,11 +60,12 @@ class Exchange:
     outcome: str = "error"
     status: int = 0
     bytes_out: int = 0
-    text_headers: list[tuple[str, str]] = field(default_factory=list)
+    found: Inspected = field(default_factory=dict, repr=False)
 
-    def header_lines(self, name: str) -> list[str]:
-        """Values of all field lines with this lower-case name, in order."""
-        return [value for key, value in self.text_headers if key.lower() == name]
+    def header_lines(self, name: bytes) -> list[str]:
+        """Values of all field lines with this lower-case name, one that ``check_request_head`` keeps, in order."""
+        lines = self.found.get(name)
+        return [value.decode("latin-1") for value in lines] if lines else []
 
 
 @dataclass(slots=True)
@@ -69,24 +80,28 @@ class RequestFlow:
     forwarder: Forwarder
     leaving: Drain
     log: RequestLog
+    scheme: str = field(init=False)
+    """How clients reach this gateway: a TLS front is known by ``public_url``."""
 
-    @property
-    def scheme(self) -> str:
-        """How clients reach this gateway: a TLS front is known by ``public_url``."""
-        return "https" if (self.settings.public_url or "").startswith("https://") else "http"
+    def __post_init__(self) -> None:
+        self.scheme = "https" if (self.settings.public_url or "").startswith("https://") else "http"
 
     async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request; never raises for a fault of the client, the upstream, the node or the database."""
         exchange = Exchange(request, time.monotonic())
-        with self.leaving.request():
+        self.leaving.enter()
+        try:
             try:
                 answer = await self._answer(exchange)
             except GatewayError as error:
                 answer = self._failed(exchange, error)
-            if self.leaving.draining and isinstance(answer, Answer):
-                answer.force_close()
-            if isinstance(answer, Answer) and large_body_unread(request):
-                await answer_and_linger(request, answer)
+            if type(answer) is Answer:  # isinstance asks aiohttp's abstract base class, which takes a microsecond
+                if self.leaving.draining:
+                    answer.force_close()
+                if large_body_unread(request):
+                    await answer_and_linger(request, answer)
+        finally:
+            self.leaving.leave()
         exchange.status = answer.status
         exchange.bytes_out = answer.body_length
         self.log.request(exchange)
@@ -102,17 +117,16 @@ class RequestFlow:
     async def _answer(self, exchange: Exchange) -> web.StreamResponse:
         request = exchange.request
         head = request.raw_headers
-        check_request_head(request.method, (request.version.major, request.version.minor), head)
-        exchange.text_headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in head]
-        exchange.client, *proxies = self._addresses(exchange)
-        exchange.proxies = tuple(proxies)
+        exchange.found = check_request_head(request.method, request.version, head)
+        addresses = self._addresses(exchange)
+        exchange.client, exchange.proxies = addresses[0], addresses[1:]
         exchange.host = _host(exchange)
         if request.method == "OPTIONS" and (request.raw_path == "*" or max_forwards(head) == 0):
             exchange.outcome = "server_options"
             return options_answer()
-        target = canonical_target(request.raw_path, scheme=self.scheme, host=exchange.host)
-        exchange.path = target.path
-        route = self.table.match(exchange.host, target, _priced_method(exchange))
+        exchange.path, route, target = self.table.place(
+            request.raw_path, scheme=self.scheme, host=exchange.host, method=_priced_method(exchange)
+        )
         if isinstance(route, NoRoute):
             exchange.outcome = route.code
             return error_answer(route.code, headers={"Allow": ", ".join(route.allow)} if route.allow else None)
@@ -122,10 +136,13 @@ class RequestFlow:
             return _preflight(exchange)
         return await self._decided(exchange, target, route)
 
-    async def _decided(self, exchange: Exchange, target: Target, route: Route) -> web.StreamResponse:
+    async def _decided(self, exchange: Exchange, target: str, route: Route) -> web.StreamResponse:
         decision: Decision = ADMIT_FREE
         if not route.terms.free:
-            decision = await self.admission.decide(route.terms, exchange.text_headers)
+            credentials = credential_fields(exchange.request.raw_headers, exchange.found)
+            # without a coroutine where memory is enough, which is nearly always
+            known = self.admission.decide_now(route.terms, credentials)
+            decision = await self.admission.decide(route.terms, credentials) if known is None else known
         if isinstance(decision, Refuse):
             raise RequestError(decision.code)
         if isinstance(decision, Challenge):
@@ -136,7 +153,7 @@ class RequestFlow:
         exchange.outcome = f"challenge:{fault.value}"
         if exchange.request.method == "HEAD":
             return price_answer(route.terms, fault)
-        challenge = await self.minter.issue(route.terms, exchange.host or "this gateway")
+        challenge = await self.minter.issue(route.terms, self._named_host(exchange, route))
         return payment_answer(
             challenge,
             route.terms,
@@ -146,7 +163,15 @@ class RequestFlow:
             invalid_status=self.settings.invalid_credential_status,
         )
 
-    async def _forward(self, exchange: Exchange, target: Target, route: Route, admit: Admit) -> web.StreamResponse:
+    def _named_host(self, exchange: Exchange, route: Route) -> str:
+        """The host in an invoice's memo, which a payer reads: not one that a stranger chose, where we know our own.
+
+        Else somebody could resell our invoices under a name of theirs.
+        """
+        own = None if route.pattern.host else urlsplit(self.settings.public_url or "").hostname
+        return own or exchange.host or "this gateway"
+
+    async def _forward(self, exchange: Exchange, target: str, route: Route, admit: Admit) -> web.StreamResponse:
         request, service = exchange.request, route.service
         headers = upstream_headers(
             request.raw_headers,
@@ -154,14 +179,14 @@ class RequestFlow:
             client_ip=exchange.client,
             client_scheme=self.scheme,
             client_host=exchange.host,
-            identity=_identity(route, admit),
+            identity=_identity(route.terms.service, admit.price_msat, admit.token_id),
             proxies=exchange.proxies,
         )
         exchange.outcome = "free" if admit.token_key is None else "paid"
         relayed = await self.forwarder.forward(
             request,
             service=service,
-            target=rewritten_path(target, service.rewrite),
+            target=target,
             headers=headers,
             on_head=_extra_headers(exchange, route),
         )
@@ -172,14 +197,14 @@ class RequestFlow:
     def _addresses(self, exchange: Exchange) -> tuple[str, ...]:
         return address_chain(
             exchange.request.remote or "",
-            exchange.header_lines("x-forwarded-for"),
-            exchange.header_lines("forwarded"),
+            exchange.header_lines(b"x-forwarded-for"),
+            exchange.header_lines(b"forwarded"),
             self.settings.trusted_proxies,
         )
 
 
 def _host(exchange: Exchange) -> str:
-    lines = exchange.header_lines("host")
+    lines = exchange.header_lines(b"host")
     # check_request_head has refused HTTP/1.1 without exactly one; HTTP/1.0 may leave it out (RFC 9112 3.2)
     return canonical_host(lines[0]) if lines else ""
 
@@ -187,31 +212,30 @@ def _host(exchange: Exchange) -> str:
 def _priced_method(exchange: Exchange) -> str:
     """The method that decides the price: a preflight is about the request that will follow it."""
     if _is_preflight(exchange):
-        return exchange.header_lines("access-control-request-method")[0].strip()
+        return exchange.header_lines(b"access-control-request-method")[0].strip()
     return exchange.request.method
 
 
 def _is_preflight(exchange: Exchange) -> bool:
     return (
         exchange.request.method == "OPTIONS"
-        and bool(exchange.header_lines("origin"))
-        and len(exchange.header_lines("access-control-request-method")) == 1
+        and bool(exchange.header_lines(b"origin"))
+        and len(exchange.header_lines(b"access-control-request-method")) == 1
     )
 
 
 def _preflight(exchange: Exchange) -> Answer:
     method = _priced_method(exchange)
-    asked = ", ".join(exchange.header_lines("access-control-request-headers"))
+    asked = ", ".join(exchange.header_lines(b"access-control-request-headers"))
     if not method.isalpha() or any(not (char.isalnum() or char in "-_, ") for char in asked):
         raise RequestError("bad_header")
     return preflight_answer(asked, method.upper())
 
 
-def _identity(route: Route, admit: Admit) -> Sequence[tuple[str, str]]:
-    identity = [("X-L402-Service", route.terms.service), ("X-L402-Price-Msat", str(admit.price_msat))]
-    if admit.token_id is not None:
-        identity.insert(0, ("X-L402-Token-Id", admit.token_id.hex()))
-    return identity
+@lru_cache(maxsize=4096)
+def _identity(service: str, price_msat: int, token_id: bytes | None) -> tuple[tuple[str, str], ...]:
+    paid = (("X-L402-Service", service), ("X-L402-Price-Msat", str(price_msat)))
+    return paid if token_id is None else (("X-L402-Token-Id", token_id.hex()), *paid)
 
 
 def _extra_headers(exchange: Exchange, route: Route) -> Callable[[int, RawHeaders], Sequence[tuple[str, str]]]:
@@ -221,13 +245,27 @@ def _extra_headers(exchange: Exchange, route: Route) -> Callable[[int, RawHeader
         exchange.status = status
         if route.terms.free:
             return ()
-        present = {name.lower() for name, _ in fields}
-        added = [("Vary", "Authorization")]
-        if b"cache-control" not in present:
+        present = [response_key(name) for name, _ in fields]
+        added = [("Vary", _CREDENTIAL_HEADERS)]
+        if b"cache-control" not in present or _needs_private(route, fields):
             added.append(("Cache-Control", "private"))
         # the upstream's own CORS rules win; without any, a browser that paid could not read what it bought
-        if b"access-control-allow-origin" not in present and exchange.header_lines("origin"):
+        if b"access-control-allow-origin" not in present and exchange.header_lines(b"origin"):
             added.append(("Access-Control-Allow-Origin", "*"))
         return added
 
     return extra
+
+
+_CREDENTIAL_HEADERS = "Authorization, Macaroon, Token, Grpc-Metadata-Macaroon, Grpc-Metadata-Token"
+"""Where a credential may stand (L402 L82): a cache must not give one buyer's answer to who shows none of them."""
+
+
+def _needs_private(route: Route, fields: RawHeaders) -> bool:
+    """Whether to keep shared caches off: an upstream that does not know it is for sale may call its answers public.
+
+    ``Vary`` alone does not do it: some shared caches ignore it.
+    """
+    lines = [value.lower() for name, value in fields if name.lower() == b"cache-control"]
+    kept_private = any(word in value for value in lines for word in (b"private", b"no-store"))
+    return route.terms.auth is Auth.REQUIRED and not kept_private

@@ -1,6 +1,6 @@
 """``gateway check``."""
 
-# ruff: noqa: E501 - the table is tested as it is printed
+
 
 from __future__ import annotations
 

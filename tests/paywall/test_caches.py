@@ -121,3 +121,17 @@ async def test_the_repr_of_the_caches_shows_no_secret() -> None:
     assert token not in shown
     assert preimage.hex() not in shown
     assert repr((await shop.record(headers)).token.root_key) not in shown
+
+
+def test_what_is_kept_for_some_terms_is_not_found_for_others_however_alike() -> None:
+    caches = Caches()
+    remember(caches, "text", verified(ONE))
+    assert caches.admitted(CHEAP, "text", START) is not None
+    assert caches.admitted(replace(CHEAP), "text", START) is None
+    assert caches.admitted(DEAR, "text", START) is None
+    for _ in range(100):  # an id that is free again must not find what was kept for its last owner
+        fleeting = replace(CHEAP)
+        assert caches.admitted(fleeting, "fleeting", START) is None
+        caches.remember(fleeting, "fleeting", verified(ONE), read_at=caches.generation)
+        assert caches.admitted(fleeting, "fleeting", START) is not None
+        del fleeting

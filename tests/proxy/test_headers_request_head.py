@@ -4,9 +4,11 @@ import time
 
 import pytest
 from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from gateway.errors import RequestError
-from gateway.proxy.headers import RawHeaders, check_request_head, max_forwards
+from gateway.l402.credentials import credential_text, read_credentials
+from gateway.proxy.headers import RawHeaders, check_request_head, credential_fields, max_forwards
 from tests.conftest import SCALE
 from tests.proxy.bulk import TEXTS_PER_EXAMPLE, texts
 
@@ -304,3 +306,20 @@ def test_any_head_is_accepted_or_refused_with_a_declared_code(values: list[str])
             for encoding in ("latin-1", "utf-8"):
                 fields = [(name, value.encode(encoding)), *[(b"Host", b"a")] * (number % 2)]
                 assert refusal(*fields, version=(1, number % 3 % 2)) in {None, *CODES}
+
+
+CREDENTIAL_NAMES = ["Authorization", "MACAROON", "token", "Grpc-Metadata-Macaroon", "grpc-metadata-token", "X-Token"]
+
+
+@given(st.lists(st.tuples(st.sampled_from(CREDENTIAL_NAMES), st.sampled_from(["L402 a:b", "0201", "Basic x", "é"]))))
+def test_no_credential_is_overlooked(fields: list[tuple[str, str]]) -> None:
+    raw = [HOST, *((name.encode(), value.encode()) for name, value in fields)]
+    found = check_request_head("GET", (1, 1), raw)
+    everything = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in raw]
+    assert credential_text(credential_fields(raw, found)) == credential_text(everything)
+    assert read_credentials(credential_fields(raw, found)) == read_credentials(everything)
+
+
+def test_what_the_gateway_looks_at_is_returned_in_order() -> None:
+    found = check_request_head("GET", (1, 1), [(b"ORIGIN", b"a"), HOST, (b"X-Other", b"c"), (b"Origin", b"b")])
+    assert found == {b"origin": [b"a", b"b"], b"host": [HOST[1]]}

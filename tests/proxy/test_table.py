@@ -6,12 +6,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gateway.errors import RequestError
 from gateway.l402.amounts import Msat
 from gateway.paywall.terms import Auth, Terms
 from gateway.proxy.paths import canonical_target
 from gateway.proxy.patterns import PathPattern, parse_pattern
-from gateway.proxy.services import Origin, Pattern, Route, Service
-from gateway.proxy.table import NoRoute, RouteTable
+from gateway.proxy.services import Origin, PathRewrite, Pattern, Route, Service
+from gateway.proxy.table import MAX_PLACES, MAX_REMEMBERED_TARGET, NoRoute, Place, RouteTable
 from tests.conftest import SCALE
 
 UPSTREAM = Origin("http", "127.0.0.1", 9000)
@@ -272,3 +273,38 @@ def test_the_table_agrees_with_trying_every_row(codes: list[int]) -> None:
                 expected = first_by_hand(rows, host, tuple(target[1:].split("/")), method)
                 result = found(table, target, host=host, method=method)
                 assert (result.code if isinstance(result, NoRoute) else result) == expected, (host, target, method)
+
+
+def at(table: RouteTable, raw: str, *, host: str = "a.example", method: str = "GET") -> Place:
+    return table.place(raw, scheme="http", host=host, method=method)
+
+
+def test_a_place_is_the_same_however_often_it_is_asked_for() -> None:
+    service = Service("api", Origin("http", "127.0.0.1", 1), PathRewrite("/v1", "/api"))
+    get = Route(Pattern("a.example", "/v1/**", frozenset({"GET"})), service, Terms("api", "get", Msat(1)))
+    post = Route(Pattern("a.example", "/v1/**", frozenset({"POST"})), service, Terms("api", "post", Msat(2)))
+    other = Route(Pattern("b.example", "/v1/**"), service, Terms("api", "other", Msat(3)))
+    table = RouteTable([get, post, other])
+    for _ in range(3):
+        assert at(table, "/v1/x?y=1") == ("/v1/x", get, "/api/x?y=1")
+        assert at(table, "/v1/x?y=2") == ("/v1/x", get, "/api/x?y=2")
+        assert at(table, "/v1/x?y=1", method="POST").route is post
+        assert at(table, "/v1/x?y=1", host="b.example").route is other
+        assert at(table, "http://a.example/v1/x?y=1") == ("/v1/x", get, "/api/x?y=1")
+        assert at(table, "/v2/x") == ("/v2/x", NoRoute("not_found"), "")
+        with pytest.raises(RequestError, match="host"):
+            at(table, "http://a.example/v1/x?y=1", host="b.example")
+        with pytest.raises(RequestError, match=r"another host|neither a path"):
+            table.place("http://a.example/v1/x?y=1", scheme="https", host="a.example", method="GET")
+
+
+def test_what_is_remembered_of_places_is_bounded() -> None:
+    service = Service("api", Origin("http", "127.0.0.1", 1))
+    table = RouteTable([Route(Pattern(), service, Terms("api", "all", Msat(1)))])
+    for number in range(MAX_PLACES + 10):
+        assert at(table, f"/{number}").target == f"/{number}"
+    assert 0 < len(table._places) <= MAX_PLACES
+    before = len(table._places)
+    long = "/" + "x" * MAX_REMEMBERED_TARGET
+    assert at(table, long).path == long
+    assert len(table._places) == before
