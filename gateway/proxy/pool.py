@@ -224,6 +224,8 @@ class UpstreamPool:
                 )
         except TimeoutError:
             raise UpstreamTimeout("no connection to the upstream in time") from None
+        except ssl.SSLCertVerificationError as fault:
+            raise UpstreamUnreachable(f"the upstream's certificate was refused: {fault.verify_message}") from None
         except ssl.SSLError as fault:
             raise UpstreamUnreachable(f"the upstream's TLS was refused: {fault.reason or 'handshake failed'}") from None
         except (OSError, UnicodeError) as fault:
@@ -263,5 +265,9 @@ def _tls_context(ca_file: str | None) -> ssl.SSLContext:
         context = ssl.create_default_context(cafile=ca_file)
     except (OSError, ssl.SSLError):
         raise UpstreamUnreachable("the upstream's ca_file cannot be read") from None
+    if ca_file is not None:
+        # Python 3.13 began to refuse authorities without a keyUsage extension, which people's own ones often lack;
+        # whoever names an authority's file trusts it.
+        context.verify_flags &= ~ssl.VERIFY_X509_STRICT
     context.set_alpn_protocols(["http/1.1"])
     return context

@@ -145,7 +145,7 @@ async def _guard(request: web.Request, handler: Handler) -> web.StreamResponse:
     try:
         return await handler(request)
     except web.HTTPException as error:
-        return _problem(error.status, error.reason.lower().replace(" ", "_"), error.reason)
+        return _problem(error.status, _HTTP_CODES.get(error.status, "bad_request"), error.reason)
     except OutageError as error:
         return _problem(503, "node_unavailable", str(error))
 
@@ -168,6 +168,10 @@ async def _read_json(request: web.Request) -> object:
         raise web.HTTPRequestTimeout from None
     except (ValueError, RecursionError):
         raise web.HTTPBadRequest from None
+
+
+_HTTP_CODES = {404: "not_found", 405: "method_not_allowed", 413: "body_too_large"}
+"""Python's own phrases for these statuses differ between its versions; a code does not."""
 
 
 def _problem(status: int, code: str, message: str) -> web.Response:
