@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 
 from gateway.config.addresses import is_loopback, parse_upstream
@@ -104,13 +105,24 @@ def _about_unreachable_rows(rows: Sequence[Row], line: Callable[[Loc], int]) -> 
 def _rows_above(patterns: Sequence[Pattern]) -> list[int | None]:
     """For each row the first one above that leaves it nothing."""
     parsed = [parse_pattern(pattern.path) for pattern in patterns]
-    return [_row_above(row, patterns, parsed) for row in range(len(patterns))]
+    # A row is covered only by rows with its own first segment or with none of their own: thousands of services with
+    # a path each are told apart without comparing every pair.
+    alike: dict[str | None, list[int]] = defaultdict(list)
+    found: list[int | None] = []
+    for row, path in enumerate(parsed):
+        first = path.segments[0] if path.segments else None
+        above = alike[None] if first is None else sorted((*alike[None], *alike[first]))
+        found.append(_row_above(row, above, patterns, parsed))
+        alike[first].append(row)
+    return found
 
 
-def _row_above(row: int, patterns: Sequence[Pattern], parsed: Sequence[PathPattern]) -> int | None:
+def _row_above(
+    row: int, above: Sequence[int], patterns: Sequence[Pattern], parsed: Sequence[PathPattern]
+) -> int | None:
     # Paths first: they tell most rows apart, and are parsed only once.
-    same_paths = (above for above in range(row) if covers(parsed[above], parsed[row]))
-    return next((above for above in same_paths if shadows(patterns[above], patterns[row])), None)
+    same_paths = (earlier for earlier in above if covers(parsed[earlier], parsed[row]))
+    return next((earlier for earlier in same_paths if shadows(patterns[earlier], patterns[row])), None)
 
 
 def _is_default(loc: Loc) -> bool:

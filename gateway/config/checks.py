@@ -12,7 +12,7 @@ from gateway.config.yaml_tree import Loc
 from gateway.l402.caveats import capabilities_caveat
 from gateway.paywall.terms import Auth
 
-MAX_ROWS = 1_000
+MAX_ROWS = 5_000
 """How many routes (each service's own price counts too) one table may have."""
 
 Line = Callable[[Loc], int]

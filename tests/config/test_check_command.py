@@ -1,7 +1,5 @@
 """``gateway check``."""
 
-
-
 from __future__ import annotations
 
 import json

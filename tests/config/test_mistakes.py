@@ -253,13 +253,13 @@ def test_a_file_that_holds_no_certificate_is_refused(tmp_path: Path) -> None:
 
 
 def test_more_routes_than_a_table_may_have_are_refused(tmp_path: Path) -> None:
-    routes = ", ".join(f"{{match: {{path: /{number}}}, price: free}}" for number in range(400))
-    items = "\n".join(f"- {{name: s{number}, upstream: demo, price: free, routes: [{routes}]}}" for number in range(3))
+    routes = ", ".join(f"{{match: {{path: /{number}}}, price: free}}" for number in range(499))
+    items = "\n".join(f"- {{name: s{number}, upstream: demo, price: free, routes: [{routes}]}}" for number in range(11))
     assert refused(tmp_path, f"{SIMULATED}\nservices:\n{items}\n") == [
-        "3:1: services: more than 1000 routes altogether"
+        "3:1: services: more than 5000 routes altogether"
     ]
 
 
 def test_more_services_than_a_file_may_have_are_refused(tmp_path: Path) -> None:
-    items = "\n".join(f"- {{name: s{number}, upstream: demo, price: free}}" for number in range(501))
-    assert refused(tmp_path, f"{SIMULATED}\nservices:\n{items}\n") == ["3:1: services: too many, expected at most 500"]
+    items = "\n".join(f"- {{name: s{number}, upstream: demo, price: free}}" for number in range(2_001))
+    assert refused(tmp_path, f"{SIMULATED}\nservices:\n{items}\n") == ["3:1: services: too many, expected at most 2000"]
