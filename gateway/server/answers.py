@@ -46,7 +46,6 @@ STATUS: Mapping[str, int] = {
     "bad_upstream_response": 502,
     "payments_unavailable": 503,
     "storage_unavailable": 503,
-    "draining": 503,
     "upstream_timeout": 504,
     "http_version": 505,
     "loop_detected": 508,
@@ -103,7 +102,7 @@ def error_answer(code: str, *, close: bool = False, headers: Mapping[str, str] |
 def payment_answer(
     challenge: IssuedChallenge, terms: Terms, fault: Fault, *, network: str, play_money: bool, invalid_status: int
 ) -> Answer:
-    """402 with a challenge: exactly one WWW-Authenticate line, since a second one costs a client (spec 3.5).
+    """402 with a challenge: exactly one WWW-Authenticate line, since a second one costs a client (docs/conformance.md, decision 2).
 
     The body repeats the header's values under the names that deployed clients read.
     """

@@ -55,6 +55,8 @@ class Exchange:
     proxies: tuple[str, ...] = ()
     """Trusted proxies between client and us, in the order in which the request passed them."""
     host: str = ""
+    authority: str = ""
+    """The Host header as it was sent, port included."""
     path: str = ""
     route: Route | None = None
     outcome: str = "error"
@@ -117,10 +119,13 @@ class RequestFlow:
     async def _answer(self, exchange: Exchange) -> web.StreamResponse:
         request = exchange.request
         head = request.raw_headers
+        exchange.client = request.remote or ""
         exchange.found = check_request_head(request.method, request.version, head)
         addresses = self._addresses(exchange)
         exchange.client, exchange.proxies = addresses[0], addresses[1:]
-        exchange.host = _host(exchange)
+        # check_request_head has refused HTTP/1.1 without exactly one; HTTP/1.0 may leave it out (RFC 9112 3.2)
+        exchange.authority = next(iter(exchange.header_lines(b"host")), "")
+        exchange.host = canonical_host(exchange.authority) if exchange.authority else ""
         if request.method == "OPTIONS" and (request.raw_path == "*" or max_forwards(head) == 0):
             exchange.outcome = "server_options"
             return options_answer()
@@ -178,7 +183,7 @@ class RequestFlow:
             service=service,
             client_ip=exchange.client,
             client_scheme=self.scheme,
-            client_host=exchange.host,
+            client_host=exchange.authority,
             identity=_identity(route.terms.service, admit.price_msat, admit.token_id),
             proxies=exchange.proxies,
         )
@@ -201,12 +206,6 @@ class RequestFlow:
             exchange.header_lines(b"forwarded"),
             self.settings.trusted_proxies,
         )
-
-
-def _host(exchange: Exchange) -> str:
-    lines = exchange.header_lines(b"host")
-    # check_request_head has refused HTTP/1.1 without exactly one; HTTP/1.0 may leave it out (RFC 9112 3.2)
-    return canonical_host(lines[0]) if lines else ""
 
 
 def _priced_method(exchange: Exchange) -> str:

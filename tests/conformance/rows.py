@@ -68,7 +68,8 @@ def upstream(
 ) -> bytes:
     """Every byte of a forwarded request: the client's fields that are kept, and what the gateway says itself."""
     nodes = [b'for="[%b]"' % hop if b":" in hop else b"for=" + hop for hop in hops]
-    nodes[0] += (b";host=" + host if host else b"") + b";proto=http"
+    written = b'"%b"' % host if b":" in host else host
+    nodes[0] += (b";host=" + written if host else b"") + b";proto=http"
     lines = [line, b"Host: upstream", *kept, b"Via: 1.1 l402gw", b"X-Forwarded-For: " + b", ".join(hops)]
     lines += [b"X-Forwarded-Proto: http", *([b"X-Forwarded-Host: " + host] if host else [])]
     lines += [b"Forwarded: " + b", ".join(nodes), *identity, *([framing] if framing else [])]

@@ -90,8 +90,8 @@ HOSTS = [
     Row("R35", "a host that is not served", head(b"GET /free/x HTTP/1.1", host=b"other"), 421, "unknown_host",
         hosts=True),
     Row("R36", "one host in other letters", head(b"GET /free/x HTTP/1.1", host=b"A.Example.:80"), hosts=True,
-        seen=(upstream(b"GET /free/x HTTP/1.1", host=b"a.example"),)),
+        seen=(upstream(b"GET /free/x HTTP/1.1", host=b"A.Example.:80"),)),
     Row("R37", "the upstream's own Host", head(b"GET /free/x HTTP/1.1", host=b"any.example:8080"),
-        seen=(upstream(b"GET /free/x HTTP/1.1", host=b"any.example"),)),
+        seen=(upstream(b"GET /free/x HTTP/1.1", host=b"any.example:8080"),)),
     passes("R37", "a forged X-Forwarded-Host", b"X-Forwarded-Host: evil.example", kept=()),
 ]  # fmt: skip

@@ -334,3 +334,14 @@ async def test_other_schemes_beside_l402_are_the_upstreams_own_business(rig: Rig
     headers = [("Authorization", "Bearer abc"), ("Authorization", paid)]
     assert (await rig.get(TODAY, headers=headers))[0] == 200
     assert rig.upstream.header("authorization") == "Bearer abc"
+
+
+async def test_the_upstream_learns_the_host_and_port_that_the_client_asked_for(rig: Rig) -> None:
+    await rig.get("/weather/status", headers={"Host": "Shop.example:8402"})
+    assert rig.upstream.header("x-forwarded-host") == "Shop.example:8402"
+    assert rig.upstream.header("host") == rig.upstream.url.removeprefix("http://")
+
+
+async def test_a_request_that_cannot_be_read_is_logged_with_its_client(rig: Rig) -> None:
+    await rig.get("/weather/status", headers={"Host": "a b"})
+    assert '"client": "127.0.0.1"' in rig.log.getvalue()
