@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from gateway.cli.exits import EXIT_CONFIG
+
 if TYPE_CHECKING:
     from gateway.errors import Problem
     from gateway.proxy.services import Route
 
-EXIT_CONFIG = 2
 _COLUMNS = ("service", "route", "host", "methods", "path", "price", "valid for", "auth", "upstream")
 _UNITS = ((86_400, "d"), (3_600, "h"), (60, "m"))
 

@@ -6,17 +6,20 @@ Exit codes: 0 done, 2 the configuration is wrong, 3 the database is.
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from gateway.cli.exits import EXIT_CONFIG, fail, settings_of
+
+if TYPE_CHECKING:
+    from gateway.storage.location import Location
+
 T = TypeVar("T")
 
-CONFIG_ERROR = 2
-DATABASE_ERROR = 3
+EXIT_DATABASE = 3
 CONFIG = click.argument("config", type=click.Path(path_type=Path))
 
 
@@ -57,41 +60,24 @@ def status(config: Path) -> None:
 
 
 def _run(config: Path, action: Callable[[str], Coroutine[Any, Any, T]]) -> T:
-    from gateway.errors import ConfigError, OutageError
-
-    url = ""
-    try:
-        url = _storage_url(config)
-        return asyncio.run(action(url))
-    except (ConfigError, ValueError) as error:
-        _fail(str(error), CONFIG_ERROR)
-    except OutageError as error:
-        _fail(f"{_location(url)}: {error}{_not_there_yet(url)}", DATABASE_ERROR)
-
-
-def _location(url: str) -> str:
+    from gateway.errors import OutageError
     from gateway.storage.location import parse_location
 
-    return str(parse_location(url))  # without the password
+    url = settings_of(config).storage_url
+    try:
+        return asyncio.run(action(url))
+    except ValueError as error:
+        fail(EXIT_CONFIG, str(error))
+    except OutageError as error:
+        location = parse_location(url)  # shows no password
+        fail(EXIT_DATABASE, f"{location}: {error}{_not_there_yet(location)}")
 
 
-def _not_there_yet(url: str) -> str:
-    from gateway.storage.location import SqliteLocation, parse_location
+def _not_there_yet(location: Location) -> str:
+    from gateway.storage.location import SqliteLocation
 
-    location = parse_location(url)
     if not isinstance(location, SqliteLocation) or location.path.exists():
         return ""
     if not location.path.parent.is_dir():
         return f" (there is no folder {location.path.parent})"
     return f" (there is no file {location.path} yet; gateway serve makes it)"
-
-
-def _storage_url(config: Path) -> str:
-    from gateway.config import load_settings
-
-    return load_settings(config, os.environ).storage_url
-
-
-def _fail(message: str, code: int) -> NoReturn:
-    click.echo(message, err=True)
-    raise SystemExit(code)

@@ -11,6 +11,8 @@ from typing import IO, TYPE_CHECKING, Any
 
 import click
 
+from gateway.cli.sim import DEFAULT_NODE
+
 if TYPE_CHECKING:
     from gateway.client import Answer, Buyer, Offer, Quote
     from gateway.l402.amounts import Msat
@@ -76,7 +78,7 @@ class Options:
 @click.option(
     "--sim-node",
     envvar="L402_SIM_NODE",
-    default="http://127.0.0.1:8403",
+    default=DEFAULT_NODE,
     metavar="URL",
     help="The simulated node's endpoint.",
 )

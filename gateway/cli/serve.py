@@ -13,7 +13,9 @@ from pathlib import Path
 
 import click
 
-EXIT_CONFIG, EXIT_START = 2, 3
+from gateway.cli.exits import fail, settings_of
+
+EXIT_START = 3
 
 
 @click.command(short_help="Answer requests in the foreground.")
@@ -29,25 +31,19 @@ def serve(config: Path) -> None:
       2   wrong usage, or the configuration cannot be used
       3   it cannot start: port taken, database or its folder unusable, unsafe runtime
     """
-    from gateway.config import load_settings
-    from gateway.errors import ConfigError, GatewayError
+    from gateway.errors import GatewayError
     from gateway.server.logs import configure_logging
     from gateway.server.serving import serve as serve_settings
 
-    configure_logging()
+    log = configure_logging()
+    settings = settings_of(config)
     try:
-        settings = load_settings(config, os.environ)
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-            runner.run(serve_settings(settings, _say, command=_own_command()))
-    except ConfigError as error:
-        click.echo(str(error), err=True)
-        sys.exit(EXIT_CONFIG)
+            runner.run(serve_settings(settings, log, _say, command=_own_command()))
     except GatewayError as error:
-        click.echo(f"gateway: cannot start: {error}", err=True)
-        sys.exit(EXIT_START)
+        fail(EXIT_START, f"gateway: cannot start: {error}")
     except OSError as error:
-        click.echo(f"gateway: cannot start: {_why(error)}", err=True)
-        sys.exit(EXIT_START)
+        fail(EXIT_START, f"gateway: cannot start: {_why(error)}")
 
 
 def _why(error: OSError) -> str:
@@ -116,8 +112,7 @@ def demo_upstream(listen: str) -> None:
     try:
         asyncio.run(run())
     except OSError as error:
-        click.echo(f"gateway: cannot start: {_why(error)}", err=True)
-        sys.exit(EXIT_START)
+        fail(EXIT_START, f"gateway: cannot start: {_why(error)}")
 
 
 @click.command(short_help="Ask a running gateway whether it answers.")
@@ -133,22 +128,16 @@ def healthcheck(config: Path, timeout: float) -> None:
     """
     import http.client
 
-    from gateway.config import load_settings
-    from gateway.errors import ConfigError
+    from gateway.config.addresses import reachable
 
-    try:
-        host, port = load_settings(config, os.environ).listen
-    except ConfigError as error:
-        click.echo(str(error), err=True)
-        sys.exit(EXIT_CONFIG)
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - compared, not bound
+    host, port = settings_of(config).listen
+    host = reachable(host)
     connection = http.client.HTTPConnection(host, port, timeout=timeout)
     try:
         connection.request("OPTIONS", "*")
         answered = connection.getresponse().status == 200
     except (OSError, http.client.HTTPException) as error:
-        click.echo(f"gateway: no answer from {host}:{port}: {error}", err=True)
-        sys.exit(1)
+        fail(1, f"gateway: no answer from {host}:{port}: {error}")
     finally:
         connection.close()
     sys.exit(0 if answered else 1)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import re
 import sys
-from typing import NamedTuple, NoReturn
+from typing import NamedTuple
 
 import click
 
+from gateway.cli.exits import fail
+from gateway.lightning.settings import SIMULATED_ENDPOINT
+
 EXIT_FAILED, EXIT_BAD_INPUT, EXIT_UNREACHABLE = 1, 2, 3
-DEFAULT_NODE = "http://127.0.0.1:8403"
+DEFAULT_NODE = f"http://{SIMULATED_ENDPOINT}"
 MAX_INPUT_BYTES = 1_048_576
 PAY_TIMEOUT_S = 30.0
 
@@ -52,21 +55,21 @@ def pay(invoice: str, node: str, authorization: bool) -> None:
     try:
         bill = _read_bill(_read_stdin() if invoice == "-" else invoice)
         if authorization and bill.credential is None:
-            _fail(
+            fail(
                 EXIT_BAD_INPUT,
-                "--authorization needs a 402 response with its WWW-Authenticate line, not a bare invoice",
+                "gateway: --authorization needs a 402 response with its WWW-Authenticate line, not a bare invoice",
             )
         preimage = asyncio.run(_pay(node, bill.invoice)).hex()
     except ChallengeError as error:
-        _fail(EXIT_BAD_INPUT, f"no L402 challenge in the response: {error}")
+        fail(EXIT_BAD_INPUT, f"gateway: no L402 challenge in the response: {error}")
     except InvoiceError as error:
-        _fail(EXIT_BAD_INPUT, f"not a BOLT11 invoice: {error}")
+        fail(EXIT_BAD_INPUT, f"gateway: not a BOLT11 invoice: {error}")
     except ValueError as error:
-        _fail(EXIT_BAD_INPUT, str(error))
+        fail(EXIT_BAD_INPUT, f"gateway: {error}")
     except PaymentFailed as error:
-        _fail(EXIT_FAILED, f"not paid: {error}")
+        fail(EXIT_FAILED, f"gateway: not paid: {error}")
     except OutageError as error:
-        _fail(EXIT_UNREACHABLE, str(error))
+        fail(EXIT_UNREACHABLE, f"gateway: {error}")
     click.echo(f"Authorization: {bill.credential}:{preimage}" if authorization else preimage)
 
 
@@ -99,8 +102,3 @@ async def _pay(node: str, invoice: str) -> bytes:
         return (await payer.pay(invoice, max_fee_msat=Msat(0), timeout_s=PAY_TIMEOUT_S)).preimage
     finally:
         await payer.aclose()
-
-
-def _fail(code: int, message: str) -> NoReturn:
-    click.echo(f"gateway: {message}", err=True)
-    sys.exit(code)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-EXIT_BAD_TOKEN, EXIT_CONFIG, EXIT_DATABASE, EXIT_UNKNOWN = 1, 2, 3, 4
+from gateway.cli.exits import fail, settings_of
+
+if TYPE_CHECKING:
+    from gateway.l402.macaroon import Macaroon
+
+EXIT_BAD_TOKEN, EXIT_DATABASE, EXIT_UNKNOWN = 1, 3, 4
 
 
 @click.group()
@@ -31,13 +35,7 @@ def inspect(text: str, as_json: bool) -> None:
     """
     import json
 
-    from gateway.errors import CredentialError
-
-    try:
-        described = _describe(sys.stdin.read() if text == "-" else text)
-    except CredentialError as error:
-        click.echo(f"gateway: not an L402 token: {error}", err=True)
-        sys.exit(EXIT_BAD_TOKEN)
+    described = _describe(_read(text))
     if as_json:
         click.echo(json.dumps(described, indent=2))
         return
@@ -64,25 +62,17 @@ def revoke(config: Path, text: str) -> None:
     """
     import asyncio
 
-    from gateway.config import load_settings
-    from gateway.errors import ConfigError, CredentialError, OutageError
+    from gateway.errors import OutageError
+    from gateway.l402.identifier import token_key
 
+    storage_url = settings_of(config).storage_url
+    key = token_key(_read(text).identifier)
     try:
-        storage_url = load_settings(config, os.environ).storage_url
-        key = bytes.fromhex(_describe(sys.stdin.read() if text == "-" else text)["key"])
         known = asyncio.run(_revoke(storage_url, key))
-    except ConfigError as error:
-        click.echo(str(error), err=True)
-        sys.exit(EXIT_CONFIG)
-    except CredentialError as error:
-        click.echo(f"gateway: not an L402 token: {error}", err=True)
-        sys.exit(EXIT_BAD_TOKEN)
     except OutageError as error:
-        click.echo(f"gateway: {error}", err=True)
-        sys.exit(EXIT_DATABASE)
+        fail(EXIT_DATABASE, f"gateway: {error}")
     if not known:
-        click.echo("gateway: this token is unknown here, or was revoked before", err=True)
-        sys.exit(EXIT_UNKNOWN)
+        fail(EXIT_UNKNOWN, "gateway: this token is unknown here, or was revoked before")
     click.echo("revoked: a gateway that is running refuses it within a second")
 
 
@@ -98,17 +88,28 @@ async def _revoke(storage_url: str, key: bytes) -> bool:
         await store.aclose()
 
 
-def _describe(text: str) -> dict[str, Any]:
-    from gateway.errors import CredentialError, Fault
-    from gateway.l402.identifier import Identifier, token_key
+def _read(text: str) -> Macaroon:
+    """The token in ``text``, or on standard input for ``-``; ends the command where there is none."""
+    from gateway.errors import CredentialError
+    from gateway.l402.identifier import Identifier
     from gateway.l402.macaroon import decode_macaroon
 
-    words = text.split()
+    words = (sys.stdin.read() if text == "-" else text).split()
     bare = words[-1] if words else ""
-    token, *more = bare.split(":", 1)[0].split(",")
+    first, *more = bare.split(":", 1)[0].split(",")
     if more:
-        raise CredentialError(Fault.MALFORMED, "several tokens; give them one at a time")
-    macaroon = decode_macaroon(_raw(token))
+        fail(EXIT_BAD_TOKEN, "gateway: not an L402 token: several tokens; give them one at a time")
+    try:
+        macaroon = decode_macaroon(_raw(first))
+        Identifier.decode(macaroon.identifier)
+    except CredentialError as error:
+        fail(EXIT_BAD_TOKEN, f"gateway: not an L402 token: {error}")
+    return macaroon
+
+
+def _describe(macaroon: Macaroon) -> dict[str, Any]:
+    from gateway.l402.identifier import Identifier, token_key
+
     identifier = Identifier.decode(macaroon.identifier)
     return {
         "payment_hash": identifier.payment_hash.hex(),
@@ -131,15 +132,19 @@ def _moment(line: str) -> str:
     """A caveat's end in words; Unix seconds tell a person nothing."""
     from datetime import UTC, datetime
 
+    from gateway.l402.caveats import VALID_UNTIL_SUFFIX
+
     name, _, seconds = line.partition("=")
-    if not name.endswith("_valid_until") or not seconds.isdecimal() or len(seconds) > 11:
+    if not name.endswith(VALID_UNTIL_SUFFIX) or not seconds.isdecimal() or len(seconds) > 11:
         return ""
     return f" ({datetime.fromtimestamp(int(seconds), UTC):%Y-%m-%d %H:%M:%S} UTC)"
 
 
 def _shown(caveat: bytes) -> str:
+    from gateway.l402.caveats import PREIMAGE
+
     text = caveat.decode("ascii", "backslashreplace")
-    return "preimage=[not shown]" if text.startswith("preimage=") else _printable(text)
+    return f"{PREIMAGE}=[not shown]" if text.startswith(f"{PREIMAGE}=") else _printable(text)
 
 
 def _printable(text: str) -> str:

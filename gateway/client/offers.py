@@ -14,7 +14,7 @@ from gateway.client.tokens import Token
 from gateway.errors import BuyerError, ChallengeError, CredentialError, Fault
 from gateway.l402 import bolt11
 from gateway.l402.amounts import Msat
-from gateway.l402.caveats import PREIMAGE, Caveat
+from gateway.l402.caveats import PREIMAGE, VALID_UNTIL_SUFFIX, Caveat
 from gateway.l402.challenge import Challenge, parse_challenges
 from gateway.l402.identifier import Identifier
 from gateway.l402.macaroon import Macaroon, decode_macaroon
@@ -23,7 +23,6 @@ from gateway.l402.tokens import decode_token
 MAX_REFUSAL_BYTES = 65_536
 REFUSAL_DEADLINE_S = 10.0
 _CODE = re.compile(r"[a-z0-9_]{1,64}")
-_VALID_UNTIL = "_valid_until"
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +178,7 @@ def _scope(caveats: Sequence[Caveat]) -> tuple[str, ...]:
     return tuple(
         caveat.text
         for caveat in caveats
-        if caveat.condition != PREIMAGE and not caveat.condition.endswith(_VALID_UNTIL)
+        if caveat.condition != PREIMAGE and not caveat.condition.endswith(VALID_UNTIL_SUFFIX)
     )
 
 
@@ -187,7 +186,7 @@ def _valid_until(caveats: Sequence[Caveat]) -> int | None:
     """When the last of the token's services ends: each one's own bound is the lowest that was signed for it."""
     bounds: dict[str, int] = {}
     for caveat in caveats:
-        if caveat.condition.endswith(_VALID_UNTIL) and caveat.value.isascii() and caveat.value.isdigit():
+        if caveat.condition.endswith(VALID_UNTIL_SUFFIX) and caveat.value.isascii() and caveat.value.isdigit():
             bound = int(caveat.value[:18])
             bounds[caveat.condition] = min(bound, bounds.get(caveat.condition, bound))
     return max(bounds.values(), default=None)

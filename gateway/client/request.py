@@ -12,6 +12,7 @@ from yarl import URL
 
 from gateway import __version__
 from gateway.errors import BuyerError
+from gateway.l402.challenge import SCHEMES
 
 CHUNK_BYTES = 65_536
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
@@ -112,7 +113,7 @@ def _checked(url: str | URL) -> URL:
 
 
 def _is_l402(authorization: str) -> bool:
-    return authorization.split(" ", 1)[0].lower() in {"l402", "lsat"}
+    return authorization.split(" ", 1)[0].upper() in SCHEMES
 
 
 async def _pieces(body: bytes) -> AsyncIterator[bytes]:

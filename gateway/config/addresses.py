@@ -11,10 +11,10 @@ from urllib.parse import SplitResult, urlsplit
 
 from gateway.config.files import absolute
 from gateway.config.patterns import is_free_of_dots
-from gateway.proxy.hosts import canonical_host_pattern
+from gateway.proxy.client_address import Network
+from gateway.proxy.hosts import MAX_HOST_LENGTH, MAX_PORT, canonical_host_pattern
 from gateway.proxy.services import Origin
 
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 HostPort = tuple[str, int]
 
 DEMO_ORIGIN = Origin("http", "127.0.0.1", 0)
@@ -42,9 +42,14 @@ def parse_host_port(text: str, *, lowest_port: int = 0) -> HostPort:
         raise ValueError("no port")
     if not host:
         raise ValueError("no host")
-    if not lowest_port <= int(port) <= 65_535:
+    if not lowest_port <= int(port) <= MAX_PORT:
         raise ValueError("not a port")
     return _canonical_name(host), int(port)
+
+
+def parse_node_address(text: str) -> HostPort:
+    """Read the host and port of a node, which listens on a port that can be named: not 0."""
+    return parse_host_port(text, lowest_port=1)
 
 
 def parse_loopback(text: str) -> HostPort:
@@ -125,6 +130,11 @@ def is_loopback(host: str) -> bool:
     return host == "localhost" or (address is not None and address.is_loopback)
 
 
+def reachable(host: str) -> str:
+    """Where a listener on ``host`` answers to this machine: an unspecified address is reached over loopback."""
+    return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - compared, not bound
+
+
 def reaches(target: HostPort, listener: HostPort) -> bool:
     """Whether connecting to ``target`` from this machine arrives at ``listener``, as far as the names tell."""
     if target[1] != listener[1] or listener[1] == 0:
@@ -146,7 +156,7 @@ def _canonical_name(host: str) -> str:
         return str(address)
     name = host.lower()
     # A last label of digits would be read as an IPv4 address by some and as a name by others.
-    if _NAME.fullmatch(name) is None or len(name) > 253 or name.rpartition(".")[2].isdigit():
+    if _NAME.fullmatch(name) is None or len(name) > MAX_HOST_LENGTH or name.rpartition(".")[2].isdigit():
         raise ValueError("not a host name or address")
     return name
 

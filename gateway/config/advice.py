@@ -19,6 +19,7 @@ from gateway.storage.location import SqliteLocation, parse_location
 _SMALLEST_ON_LND_MSAT = 1_000
 _SHORTEST_EXPIRY_S = 60
 _SHORTEST_PASS_S = 10
+_TOO_SHORT = f"less than {_SHORTEST_PASS_S} seconds from the payment: a slow buyer pays for nothing"
 
 
 def advise(configuration: Configuration, rows: Sequence[Row], line: Callable[[Loc], int]) -> Iterator[Finding]:
@@ -78,9 +79,6 @@ def _about_passes(configuration: Configuration) -> Iterator[Finding]:
         for number, route in enumerate(service.routes):
             if route.valid_for is not None and route.valid_for < _SHORTEST_PASS_S:
                 yield Finding(("services", index, "routes", number, "valid_for"), _TOO_SHORT)
-
-
-_TOO_SHORT = f"less than {_SHORTEST_PASS_S} seconds from the payment: a slow buyer pays for nothing"
 
 
 def _about_unreachable_rows(rows: Sequence[Row], line: Callable[[Loc], int]) -> Iterator[Finding]:

@@ -6,9 +6,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from gateway.config.addresses import DEMO_ORIGIN, HostPort, reaches
+from gateway.config.fields import A_PRICE
 from gateway.config.models import Configuration, RouteEntry, ServiceEntry, SimulatedLightning
 from gateway.config.patterns import are_admitted, begins_with, is_inside
-from gateway.config.yaml_tree import Loc
+from gateway.config.yaml_tree import Loc, show_loc
 from gateway.l402.caveats import capabilities_caveat
 from gateway.paywall.terms import Auth
 
@@ -16,7 +17,6 @@ MAX_ROWS = 5_000
 """How many routes (each service's own price counts too) one table may have."""
 
 Line = Callable[[Loc], int]
-_PRICE = "a price such as 10 sat, 1500 msat or free"
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +73,7 @@ def _check_price(loc: Loc, price: int | None, auth: Auth, auths: tuple[Loc, ...]
     """``auths``: where the auth that holds at ``loc`` may be written."""
     where = (*loc, "price")
     if price is None and auth is not Auth.OFF:
-        yield Finding(where, f"missing, expected {_PRICE}", (where, *auths))
+        yield Finding(where, f"missing, expected {A_PRICE}", (where, *auths))
     if price and auth is Auth.OFF:
         message = "a price that nobody pays because auth is off, expected free, or auth: required"
         yield Finding(where, message, (where, *auths))
@@ -95,7 +95,7 @@ def _check_upstream(configuration: Configuration, service: ServiceEntry, loc: Lo
     if origin != DEMO_ORIGIN:
         for listener, key in _own_listeners(configuration):
             if reaches((origin.host, origin.port), listener):
-                message = f"the address at {'.'.join(map(str, key))}, expected the API that is for sale"
+                message = f"the address at {show_loc(key)}, expected the API that is for sale"
                 yield Finding(where, message, (where, key))
     if service.upstream_ca is not None and origin.scheme != "https":
         yield Finding((*loc, "upstream_ca"), "certificates for an upstream without https", (where,))
@@ -108,14 +108,10 @@ def _check_upstream(configuration: Configuration, service: ServiceEntry, loc: Lo
 def _own_listeners(configuration: Configuration) -> Iterator[tuple[HostPort, Loc]]:
     yield configuration.listen, ("listen",)
     node = configuration.lightning
-    yield (
-        (node.listen, ("lightning", "listen"))
-        if isinstance(node, SimulatedLightning)
-        else (
-            node.address,
-            ("lightning", "address"),
-        )
-    )
+    if isinstance(node, SimulatedLightning):
+        yield node.listen, ("lightning", "listen")
+    else:
+        yield node.address, ("lightning", "address")
 
 
 def _check_headers(service: ServiceEntry, loc: Loc, line: Line) -> Iterator[Finding]:

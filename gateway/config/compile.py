@@ -14,15 +14,12 @@ from gateway.config.yaml_tree import Loc
 from gateway.errors import Problem
 from gateway.l402.amounts import Msat
 from gateway.lightning.settings import LightningSettings, LndSettings, SimulatedSettings
-from gateway.paywall.terms import Terms
+from gateway.paywall.terms import DEFAULT_ROUTE, Terms
+from gateway.proxy.hosts import with_port
 from gateway.proxy.services import PathRewrite, Pattern, Route, Service, Timeouts
-
-DEFAULT_ROUTE = "default"
-"""The route id of a service's own price."""
 
 Row = tuple[Loc, Route]
 """A row of the route table and where it was written."""
-
 
 _MOST_WORDS = 40
 """Characters of a path in a route's id; with the hash at most 49 of the 64 that a name may have."""
@@ -73,11 +70,9 @@ def route_id(path: str | None, methods: tuple[str, ...]) -> str:
 def _lightning(configuration: Configuration) -> LightningSettings:
     node = configuration.lightning
     if isinstance(node, LndLightning):
-        host, port = node.address
-        address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         return LndSettings(
             network=node.network,
-            address=address,
+            address=with_port(*node.address),
             tls_cert=node.tls_cert,
             macaroon=node.macaroon,
             private_hints=node.private_hints,

@@ -5,7 +5,6 @@ The second half lets the checks across fields run on a file that has mistakes, s
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping, Sequence
 from typing import Any, get_args
 
@@ -23,6 +22,7 @@ from gateway.config.models import (
     SimulatedLightning,
     UpstreamTimeouts,
 )
+from gateway.config.suggestions import closest, did_you_mean
 from gateway.config.yaml_tree import Loc, Tree, Value, is_plain_word, show_loc
 from gateway.errors import Problem
 
@@ -38,9 +38,10 @@ _PLACES: dict[str, type[BaseModel]] = {
     "a service's timeouts": UpstreamTimeouts,
     "a route": RouteEntry,
 }
+_STAND_IN_SERVICE: Value = {"name": "stand-in", "upstream": "demo", "price": "free"}
 _STAND_INS: dict[str, Value] = {
     "lightning": {"backend": "simulated"},
-    "services": ({"name": "stand-in", "upstream": "demo", "price": "free"},),
+    "services": (_STAND_IN_SERVICE,),
     "backend": "simulated",
     "network": "regtest",
     "address": "stand-in.invalid:1",
@@ -51,7 +52,7 @@ _STAND_INS: dict[str, Value] = {
     "upstream": "demo",
 }
 _STAND_IN_ITEMS: dict[str, Value] = {
-    "services": _STAND_INS["services"][0],
+    "services": _STAND_IN_SERVICE,
     "routes": {"match": {"path": "/stand-in"}, "price": "free"},
 }
 """What takes the place of a required value that is missing or wrong, until the checks have run."""
@@ -115,8 +116,7 @@ def _unknown_key(error: ErrorDetails, key: str) -> str:
     elsewhere = [place for place, other in _PLACES.items() if key in other.model_fields]
     if elsewhere:
         return f"unknown key{name} here (it belongs to {' or '.join(elsewhere)})"
-    close = _closest(key, known)
-    return f"unknown key{name} (did you mean {close}?)" if close else f"unknown key{name}, expected {', '.join(known)}"
+    return f"unknown key{name}" + (did_you_mean(key, known) or f", expected {', '.join(known)}")
 
 
 def _meant_by(error: ErrorDetails) -> Loc | None:
@@ -125,13 +125,8 @@ def _meant_by(error: ErrorDetails) -> Loc | None:
         return None
     loc, model = _plain(error["loc"]), _model_at(error["loc"][:-1])
     elsewhere = any(loc[-1] in other.model_fields for other in _PLACES.values())
-    close = None if elsewhere else _closest(str(loc[-1]), list(model.model_fields) if model else [])
+    close = None if elsewhere else closest(str(loc[-1]), list(model.model_fields) if model else [])
     return (*loc[:-1], close) if close else None
-
-
-def _closest(key: str, known: list[str]) -> str | None:
-    close = difflib.get_close_matches(key[:40].lower().replace("-", "_"), known, n=1)
-    return close[0] if close else None
 
 
 def _expected(where: Sequence[str | int]) -> str:
@@ -162,9 +157,9 @@ def _plain(where: Sequence[str | int]) -> Loc:
 
 def _at(value: Value, loc: Loc) -> Value:
     for part in loc:
-        if isinstance(value, dict):
+        if isinstance(value, dict) and isinstance(part, str):
             value = value.get(part)
-        elif isinstance(value, tuple | list) and isinstance(part, int) and part < len(value):
+        elif isinstance(value, tuple) and isinstance(part, int) and part < len(value):
             value = value[part]
         else:
             return None

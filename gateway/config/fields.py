@@ -6,7 +6,6 @@ secret, and the place in the file says which text is meant.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -17,15 +16,27 @@ from pydantic import GetCoreSchemaHandler, SecretStr, ValidationInfo
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from gateway.config import addresses, files, header_rules, patterns, quantities
-from gateway.config.addresses import HostPort, Network, Upstream
+from gateway.config.addresses import HostPort, Upstream
+from gateway.config.suggestions import did_you_mean
 from gateway.l402.amounts import Msat
-from gateway.l402.caveats import MAX_TIER, is_name, is_service_name
+from gateway.l402.caveats import (
+    CAPABILITIES_SUFFIX,
+    MAX_TIER,
+    PREIMAGE,
+    SERVICES,
+    VALID_UNTIL_SUFFIX,
+    is_name,
+    is_service_name,
+)
 from gateway.lightning.settings import NETWORKS, FromFile, Inline, Material
-from gateway.paywall.terms import Auth
+from gateway.paywall.terms import DEFAULT_ROUTE, Auth
 from gateway.pricing.price import parse_price
+from gateway.proxy.client_address import Network
 
 PROBLEM = "gateway"
 """The type of the pydantic errors raised here; their message is complete."""
+
+A_PRICE = "a price such as 10 sat, 1500 msat or free"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +85,7 @@ def _choice(*choices: str, turn: Callable[[str], Any] = str) -> Text:
     def read(text: str) -> Any:
         if text in choices:
             return turn(text)
-        close = difflib.get_close_matches(text[:40].lower(), choices, n=1)
-        raise ValueError(f"an unknown word (did you mean {close[0]}?)" if close else "an unknown word")
+        raise ValueError("an unknown word" + did_you_mean(text, choices))
 
     return _text(", ".join(choices[:-1]) + " or " + choices[-1], read)
 
@@ -93,17 +103,14 @@ def _read_name(text: str) -> str:
 def _read_service_name(text: str) -> str:
     """Tokens hold ``<name>_capabilities`` and ``<name>_valid_until`` beside ``services``, ``preimage`` and ``gw_…``."""
     _read_name(text)
-    if (
-        not is_service_name(text)
-        or text in {"services", "preimage"}
-        or text.endswith(("_capabilities", "_valid_until"))
-    ):
+    ends_as_a_condition = text.endswith((CAPABILITIES_SUFFIX, VALID_UNTIL_SUFFIX))
+    if not is_service_name(text) or text in {SERVICES, PREIMAGE} or ends_as_a_condition:
         raise ValueError("a name that tokens use for something else")
     return text
 
 
 def _read_route_name(text: str) -> str:
-    if _read_name(text) == "default":
+    if _read_name(text) == DEFAULT_ROUTE:
         raise ValueError("the name of the service's own price")
     return text
 
@@ -157,13 +164,12 @@ _SERVICE_NAME = _NAME + ", but not gw, gw_…, services, preimage, …_capabilit
 _PLAY_NETWORKS = _choice("regtest", "signet", "testnet")
 _AUTH = _choice(*Auth, turn=Auth)
 _PATH_PATTERN = _text("a path such as /weather/**, /weather/*/today or /weather", patterns.parse_path_pattern)
-_UNUSED_PORT_0 = partial(addresses.parse_host_port, lowest_port=1)
 
 ServiceName = Annotated[str, _text(_SERVICE_NAME, _read_service_name)]
 RouteName = Annotated[str | None, _text(f"{_NAME}, but not default", _read_route_name)]
 Capability = Annotated[str, _text(_NAME, _read_name)]
 OptionalCapability = Annotated[str | None, _text(_NAME, _read_name)]
-Price = Annotated[Msat | None, _text("a price such as 10 sat, 1500 msat or free", parse_price)]
+Price = Annotated[Msat | None, _text(A_PRICE, parse_price)]
 AuthMode = Annotated[Auth, _AUTH]
 OptionalAuthMode = Annotated[Auth | None, _AUTH]
 Tier = Annotated[int, _text(f"a whole number from 0 to {MAX_TIER}", partial(quantities.parse_whole, most=MAX_TIER))]
@@ -177,7 +183,7 @@ Listen = Annotated[
     HostPort, _text("127.0.0.1:8402 or the like, or 0.0.0.0:8402 for every address", addresses.parse_host_port)
 ]
 LoopbackListen = Annotated[HostPort, _text("a loopback address such as 127.0.0.1:8403", addresses.parse_loopback)]
-NodeAddress = Annotated[HostPort, _text("a host and port such as 127.0.0.1:10009", _UNUSED_PORT_0)]
+NodeAddress = Annotated[HostPort, _text("a host and port such as 127.0.0.1:10009", addresses.parse_node_address)]
 PublicUrl = Annotated[str | None, _text("an absolute URL such as https://api.example.com", addresses.parse_public_url)]
 TrustedProxy = Annotated[Network, _text("a network such as 10.0.0.0/8, or one address", addresses.parse_network)]
 StorageUrl = Annotated[SecretStr, Text("sqlite:///./gateway.db or postgresql://user:password@host/name", _read_storage)]

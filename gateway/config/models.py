@@ -10,6 +10,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
 
 from gateway.config import fields as f
+from gateway.lightning.settings import SIMULATED_ENDPOINT
 
 FEW = 500
 """How many routes of a service, headers or list items a configuration may have."""
@@ -106,7 +107,7 @@ class SimulatedLightning(Model):
 
     backend: f.BackendName
     network: f.PlayNetwork = written("regtest")
-    listen: f.LoopbackListen = written("127.0.0.1:8403")
+    listen: f.LoopbackListen = written(SIMULATED_ENDPOINT)
     data: f.DataFile = written("./simulated-node.db")
     invoice_expiry: f.InvoiceExpiry = written("10m")
     strict: f.Switch = written("false")

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 
+from gateway.config.suggestions import did_you_mean
 from gateway.proxy.patterns import admitted_methods, covers, parse_pattern
+from gateway.proxy.request_head import COMMON_METHODS
 
 _PREFIX = re.compile(r"(?:/[A-Za-z0-9._~!$&'()+,=:@-]+)+", re.ASCII)
 
 METHODS = (
-    *("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"),
+    *COMMON_METHODS,
     *("PROPFIND", "PROPPATCH", "MKCOL", "COPY", "MOVE", "LOCK", "UNLOCK", "REPORT", "SEARCH", "QUERY"),
 )
 """What a route may name: RFC 9110 without CONNECT and TRACE, RFC 5789, WebDAV and QUERY."""
@@ -35,11 +36,9 @@ def parse_prefix(text: str) -> str:
 
 def parse_method(text: str) -> str:
     """Check an HTTP method; methods are case-sensitive (RFC 9110 section 9.1)."""
-    if text in METHODS:
-        return text
-    close = difflib.get_close_matches(text[:40].upper(), METHODS, n=1)
-    hint = f" (did you mean {close[0]}?)" if close else ""
-    raise ValueError(f"not a method that can be sold{hint}")
+    if text not in METHODS:
+        raise ValueError("not a method that can be sold" + did_you_mean(text, METHODS))
+    return text
 
 
 def is_inside(path: str, outer: str) -> bool:

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from gateway.config.addresses import DEMO_ORIGIN, HostPort, Network
+from gateway.config.addresses import DEMO_ORIGIN, HostPort
 from gateway.errors import Problem
 from gateway.lightning.settings import LightningSettings
+from gateway.proxy.client_address import Network
 from gateway.proxy.services import Origin, Route, Service
 
 

@@ -22,8 +22,8 @@ MAX_VALUES = 50_000
 
 Loc = tuple[str | int, ...]
 """The way from the root to a value: mapping keys and list indexes."""
-Value = Any
-"""``str``, ``None`` (nothing written), ``tuple`` of values or ``dict`` of text to values."""
+Value = str | None | tuple["Value", ...] | dict[str, "Value"]
+"""Text, None where nothing is written, a list or a mapping."""
 Position = tuple[int, int]
 """Line and column, counted from 1."""
 
@@ -221,8 +221,10 @@ class _Walk:
         return text
 
     def _broken(self, loc: Loc, where: Position, message: str) -> Value:
+        """What stands for a value that could not be read: nothing."""
         self._tree.broken.add(loc)
         self._problem(loc, where, message)
+        return None
 
     def _problem(self, loc: Loc, where: Position, message: str) -> None:
         self._tree.problems.append(Problem(self._tree.file, where[0], where[1], show_loc(loc), message))

@@ -26,6 +26,8 @@ SERVICES = "services"
 PREIMAGE = "preimage"
 ROUTE = "gw_route"
 PRICE = "gw_price_msat"
+CAPABILITIES_SUFFIX = "_capabilities"
+VALID_UNTIL_SUFFIX = "_valid_until"
 OUR_NAMESPACE = "gw_"
 """Conditions that begin so are ours alone: one that we do not know is refused, not skipped."""
 MAX_CAVEAT_BYTES = 512
@@ -93,12 +95,12 @@ def is_service_name(text: str) -> bool:
 
 def capabilities_condition(service: str) -> str:
     """The condition that lists what a token may do at ``service``."""
-    return f"{service}_capabilities"
+    return service + CAPABILITIES_SUFFIX
 
 
 def valid_until_condition(service: str) -> str:
     """The condition that ends a token at ``service``."""
-    return f"{service}_valid_until"
+    return service + VALID_UNTIL_SUFFIX
 
 
 # ── Reading values: CredentialError (invalid caveat) for whatever does not follow the grammar above (L402 L70) ──

@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from gateway.errors import ChallengeError
+from gateway.l402 import bolt11
 from gateway.l402.macaroon import MAX_MACAROON_BYTES
 from gateway.l402.tokens import encode_token
 
@@ -23,10 +24,10 @@ MAX_LINES = 16
 MAX_LINE_CHARS = 32_768
 MAX_PARTS = 256
 """Bounds on what a buyer reads; a line of ours has about 1,000 characters and 5 parts: its scheme and 4 parameters."""
-MAX_INVOICE_CHARS = 7_089
-"""As much as one QR code holds, which is where lnd stops too."""
 
-_OUR_SCHEMES = frozenset({"L402", "LSAT"})
+SCHEMES = frozenset({"L402", "LSAT"})
+"""The name of the scheme and the one that it had before (L402 L23), in upper case; either case is read."""
+
 _INVOICE = re.compile(r"ln[a-z0-9]+")
 _TOKEN68 = re.compile(r"[A-Za-z0-9._~+/-]+=*")
 
@@ -71,7 +72,7 @@ def format_challenge(token: bytes, invoice: str) -> str:
     """The value of our ``WWW-Authenticate`` line. Raises ``ValueError`` for values that do not belong there."""
     if not 0 < len(token) <= MAX_MACAROON_BYTES:
         raise ValueError("the token is empty or too long for a header")
-    if len(invoice) > MAX_INVOICE_CHARS or _INVOICE.fullmatch(invoice) is None:
+    if len(invoice) > bolt11.MAX_LENGTH or _INVOICE.fullmatch(invoice) is None:
         raise ValueError("not a BOLT11 invoice in lower case")
     text = encode_token(token)
     return f'L402 macaroon="{text}", invoice="{invoice}", version="0", token="{text}"'
@@ -100,7 +101,7 @@ def _usable(offer: _Offer) -> Challenge | None:
     scheme = offer.scheme.upper()
     invoice = offer.parameters.get("invoice", "")
     tokens = {offer.parameters[name] for name in ("token", "macaroon") if name in offer.parameters}
-    if scheme not in _OUR_SCHEMES or offer.repeated or len(tokens) != 1 or len(invoice) > MAX_INVOICE_CHARS:
+    if scheme not in SCHEMES or offer.repeated or len(tokens) != 1 or len(invoice) > bolt11.MAX_LENGTH:
         return None
     token = tokens.pop()
     # BOLT11 allows all upper case; mixed case stays mixed and is refused.

@@ -33,8 +33,9 @@ MAX_ELEMENTS = 16
 """Elements looked at per request; the rest counts as malformed."""
 
 _AUTHORIZATION = "authorization"
-_HEX_HEADERS = frozenset({"macaroon", "grpc-metadata-macaroon", "token", "grpc-metadata-token"})
-CREDENTIAL_HEADERS = _HEX_HEADERS | {_AUTHORIZATION}
+HEX_HEADERS = frozenset({"macaroon", "grpc-metadata-macaroon", "token", "grpc-metadata-token"})
+"""Lower-case names of the fields that may hold a macaroon in hex (L402 L82, L83)."""
+CREDENTIAL_HEADERS = HEX_HEADERS | {_AUTHORIZATION}
 """Lower-case names of all fields that are looked at here; a caller may leave out the others."""
 _GENERIC_HEADERS = frozenset({"token", "grpc-metadata-token"})
 """Other software uses these names too: only what starts like the hex of a V2 macaroon claims to be ours."""
@@ -86,7 +87,7 @@ def credential_text(headers: Iterable[tuple[str, str]]) -> str | None:
             # The search is only for lines that begin with another scheme: it costs more than all the rest.
             if value[:4].upper() in {"L402", "LSAT"} or _OURS_ANYWHERE.search(value):
                 lines.append(value)
-        elif lowered in _HEX_HEADERS and _claims_to_be_ours(lowered, value):
+        elif lowered in HEX_HEADERS and _claims_to_be_ours(lowered, value):
             lines.append(f"{lowered}: {value}")
     return "\n".join(lines) if lines else None
 
@@ -99,7 +100,7 @@ def read_credentials(headers: Iterable[tuple[str, str]]) -> Presented:
         lowered = name.lower()
         if lowered == _AUTHORIZATION:
             authorization.append(value)
-        elif lowered in _HEX_HEADERS and _claims_to_be_ours(lowered, value):
+        elif lowered in HEX_HEADERS and _claims_to_be_ours(lowered, value):
             hexadecimal.append(value.strip(" \t"))
     elements = [element for line in authorization for element in _elements(line)]
     if elements:

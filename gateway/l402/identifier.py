@@ -1,9 +1,11 @@
-"""The macaroon identifier, version 0 (L402 L50)::
+"""The macaroon identifier, version 0 (L402 L50).
 
-identifier   = version payment-hash token-id     ; 66 bytes
-version      = %x00 %x00                         ; 16-bit, big-endian
-payment-hash = 32OCTET                           ; of the invoice that pays for the token
-token-id     = 32OCTET                           ; random
+::
+
+    identifier   = version payment-hash token-id     ; 66 bytes
+    version      = %x00 %x00                         ; 16-bit, big-endian
+    payment-hash = 32OCTET                           ; of the invoice that pays for the token
+    token-id     = 32OCTET                           ; random
 """
 
 from __future__ import annotations

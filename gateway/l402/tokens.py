@@ -41,11 +41,6 @@ def decode_token(text: str) -> bytes:
     return raw
 
 
-def encode_token_hex(raw: bytes) -> str:
-    """Lower-case hex, for gRPC metadata."""
-    return raw.hex()
-
-
 def decode_token_hex(text: str) -> bytes:
     """Read hex of either case, without any separators. Raises ``CredentialError`` (malformed)."""
     if not text or len(text) > MAX_TOKEN_CHARS:

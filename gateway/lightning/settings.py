@@ -5,7 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-NETWORKS = ("mainnet", "testnet", "signet", "regtest")
+from gateway.l402.bolt11 import PREFIXES
+
+NETWORKS = tuple(PREFIXES)
+
+SIMULATED_ENDPOINT = "127.0.0.1:8403"
+"""Where the simulated node listens, and where its wallet looks for it, unless told otherwise."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,9 +9,8 @@ from dataclasses import replace
 from gateway.errors import CredentialError, Fault, OutageError
 from gateway.l402.amounts import Msat
 from gateway.l402.credentials import Credential, credential_text, read_credentials
-from gateway.l402.verification import Requirement, verify
-from gateway.l402.verification import Verified as VerifiedTokens
-from gateway.paywall.caches import Caches, Verified
+from gateway.l402.verification import Requirement, Verified, verify
+from gateway.paywall.caches import Admitted, Caches
 from gateway.paywall.decisions import ADMIT_FREE, Admit, Challenge, Decision, Refuse
 from gateway.paywall.settlement import Settlements, paid_in_full
 from gateway.paywall.terms import Auth, Terms
@@ -56,26 +55,26 @@ class Admission:
         read_at = self._caches.generation
         presented = read_credentials(headers)
         findings = [await self._finding(credential, terms, read_at) for credential in presented.credentials]
-        verified = [finding for finding in findings if isinstance(finding, Verified)]
-        if len({one.admit.token_key for one in verified}) > 1:
+        admitted = [finding for finding in findings if isinstance(finding, Admitted)]
+        if len({one.admit.token_key for one in admitted}) > 1:
             return Refuse("ambiguous_authorization")
-        if verified:
+        if admitted:
             text = credential_text(headers)
             if text is not None:
-                self._caches.remember(terms, text, verified[0], read_at=read_at)
-            return verified[0].admit
+                self._caches.remember(terms, text, admitted[0], read_at=read_at)
+            return admitted[0].admit
         return _unpaid(terms, findings, malformed=presented.malformed)
 
     async def _finding(
         self, credential: Credential, terms: Terms, read_at: int
-    ) -> Verified | CredentialError | OutageError:
+    ) -> Admitted | CredentialError | OutageError:
         try:
             return await self._check(credential, terms, read_at)
         except (CredentialError, OutageError) as error:
             # Another credential of this request may be good, whatever became of this one.
             return error
 
-    async def _check(self, credential: Credential, terms: Terms, read_at: int) -> Verified:
+    async def _check(self, credential: Credential, terms: Terms, read_at: int) -> Admitted:
         records = await self._records(credential, read_at)
         verified = verify(
             credential,
@@ -93,7 +92,7 @@ class Admission:
         if self._clock() >= end:
             raise CredentialError(Fault.EXPIRED)
         admit = Admit(verified.token_keys[0], verified.token_id, price_msat, None if math.isinf(end) else int(end))
-        return Verified(admit, min(end, recheck), tuple(records))
+        return Admitted(admit, min(end, recheck), tuple(records))
 
     async def _records(self, credential: Credential, read_at: int) -> dict[bytes, TokenRecord]:
         records: dict[bytes, TokenRecord] = {}
@@ -141,7 +140,7 @@ def _unpaid(terms: Terms, findings: Sequence[object], *, malformed: bool) -> Dec
     return Challenge(faults[-1] if faults else Fault.MALFORMED if malformed else Fault.MISSING)
 
 
-def _quoted_price(verified: VerifiedTokens, records: dict[bytes, TokenRecord], terms: Terms) -> Msat:
+def _quoted_price(verified: Verified, records: dict[bytes, TokenRecord], terms: Terms) -> Msat:
     """What was paid for the token; refuses a cheap quote on a dearer route.
 
     A token is good on the route that it was quoted for, whatever that costs by now, and on every route of its service

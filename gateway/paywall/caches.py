@@ -26,7 +26,7 @@ them, so that no id is used again while it lives. New terms, as after a reload, 
 
 
 @dataclass(frozen=True, slots=True)
-class Verified:
+class Admitted:
     """A positive decision: it holds until ``good_until`` (Unix seconds) or until one of its tokens is revoked."""
 
     admit: Admit
@@ -39,7 +39,7 @@ class Caches:
     """Token records by sha256(identifier), verified credentials by (terms, header text)."""
 
     _records: BoundedMap[bytes, TokenRecord] = field(default_factory=lambda: BoundedMap(RECORD_LIMIT), repr=False)
-    _verified: BoundedMap[CredentialKey, tuple[Terms, Verified]] = field(
+    _admitted: BoundedMap[CredentialKey, tuple[Terms, Admitted]] = field(
         default_factory=lambda: BoundedMap(CREDENTIAL_LIMIT), repr=False
     )
     # The texts are secrets: they stay out of the repr.
@@ -50,7 +50,7 @@ class Caches:
     def admitted(self, terms: Terms, text: str, now: float) -> Admit | None:
         """The decision made for this credential before, while it still holds."""
         key = (id(terms), text)
-        entry = self._verified.get(key)
+        entry = self._admitted.get(key)
         if entry is None:
             return None
         if now < entry[1].good_until:
@@ -58,15 +58,15 @@ class Caches:
         self._forget(key)
         return None
 
-    def remember(self, terms: Terms, text: str, verified: Verified, *, read_at: int) -> None:
+    def remember(self, terms: Terms, text: str, admitted: Admitted, *, read_at: int) -> None:
         """Keep a positive decision, unless a revocation came in since ``generation`` was ``read_at``."""
         if read_at != self.generation or len(text) > LONGEST_TEXT:
             return
         key = (id(terms), text)
         self._forget(key)  # its links too: the decision before it may have rested on other tokens
-        for token_key in verified.token_keys:
+        for token_key in admitted.token_keys:
             self._texts_of.setdefault(token_key, set()).add(key)
-        if dropped := self._verified.put(key, (terms, verified)):
+        if dropped := self._admitted.put(key, (terms, admitted)):
             self._unlink(*dropped)
 
     def record(self, token_key: bytes) -> TokenRecord | None:
@@ -89,14 +89,14 @@ class Caches:
         """Forget everything, as when it is unknown what was missed."""
         self.generation += 1
         self._records.clear()
-        self._verified.clear()
+        self._admitted.clear()
         self._texts_of.clear()
 
     def _forget(self, key: CredentialKey) -> None:
-        if entry := self._verified.pop(key):
+        if entry := self._admitted.pop(key):
             self._unlink(key, entry)
 
-    def _unlink(self, key: CredentialKey, entry: tuple[Terms, Verified]) -> None:
+    def _unlink(self, key: CredentialKey, entry: tuple[Terms, Admitted]) -> None:
         for token_key in entry[1].token_keys:
             if keys := self._texts_of.get(token_key):
                 keys.discard(key)

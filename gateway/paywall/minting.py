@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 import time
 from collections.abc import Callable
@@ -12,12 +11,12 @@ from gateway.errors import InvoiceMismatch, OutageError, StorageUnavailable
 from gateway.l402 import caveats
 from gateway.l402.amounts import Msat, format_amount
 from gateway.l402.challenge import format_challenge
-from gateway.l402.identifier import Identifier
+from gateway.l402.identifier import Identifier, token_key
 from gateway.l402.minting import mint
 from gateway.l402.tokens import encode_token
 from gateway.lightning.backend import LightningBackend, NewInvoice
 from gateway.lightning.checking import check_invoice, fit_memo
-from gateway.paywall.terms import Terms
+from gateway.paywall.terms import DEFAULT_ROUTE, Terms
 from gateway.storage.store import Store, StoredInvoice, StoredToken
 
 SETTLEMENT_GRACE_S = 120
@@ -118,7 +117,7 @@ class Minter:
             valid_until = now + self._invoice_expiry_s + SETTLEMENT_GRACE_S + terms.valid_for_s
         signed = _caveats(terms, valid_until)
         token = StoredToken(
-            key=hashlib.sha256(identifier).digest(),
+            key=token_key(identifier),
             identifier=identifier,
             payment_hash=payment_hash,
             root_key=root_key,
@@ -153,5 +152,5 @@ def _caveats(terms: Terms, valid_until: int | None) -> tuple[str, ...]:
 
 
 def _memo(terms: Terms, host: str) -> str:
-    where = terms.service if terms.route == "default" else f"{terms.service}/{terms.route}"
+    where = terms.service if terms.route == DEFAULT_ROUTE else f"{terms.service}/{terms.route}"
     return f"L402 {where} at {host}, {format_amount(terms.price_msat)}"

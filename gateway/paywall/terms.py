@@ -7,6 +7,9 @@ from enum import StrEnum
 
 from gateway.l402.amounts import Msat
 
+DEFAULT_ROUTE = "default"
+"""The route id of a service's own price."""
+
 
 class Auth(StrEnum):
     """Whether a credential is asked for."""

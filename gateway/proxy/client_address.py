@@ -18,22 +18,15 @@ _PAIR = re.compile(
 )
 
 
-def client_address(
-    peer: str, forwarded_for: Sequence[str], forwarded: Sequence[str], trusted: Sequence[Network]
-) -> str:
-    """Return the client's address as text, IPv4-mapped IPv6 as IPv4.
-
-    ``peer`` is the connection's other end; ``forwarded_for`` and ``forwarded`` are the values of all X-Forwarded-For
-    and Forwarded (RFC 7239) lines in the order received. They count only where ``peer`` lies in ``trusted``. Never
-    raises: the walk from right to left ends at the first element that is no address, and the last good one is returned.
-    """
-    return address_chain(peer, forwarded_for, forwarded, trusted)[0]
-
-
 def address_chain(
     peer: str, forwarded_for: Sequence[str], forwarded: Sequence[str], trusted: Sequence[Network]
 ) -> tuple[str, ...]:
     """Return the client's address followed by the trusted proxies between it and this gateway, nearest last.
+
+    ``peer`` is the connection's other end; ``forwarded_for`` and ``forwarded`` are the values of all X-Forwarded-For
+    and Forwarded (RFC 7239) lines in the order received. They count only where ``peer`` lies in ``trusted``. Addresses
+    are text, IPv4-mapped IPv6 as IPv4. Never raises: the walk from right to left ends at the first element that is no
+    address, and the last good one is the client.
 
     Where both headers are there and name different chains, one of them is what the client wrote through a proxy that
     only keeps the other: neither is believed, and the client is ``peer``.

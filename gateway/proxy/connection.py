@@ -72,11 +72,6 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         """A request can be begun."""
         return self._sink is None and self._transport is not None and not self._transport.is_closing()
 
-    @property
-    def unanswered(self) -> bool:
-        """Not a byte has come back for the request that was begun last."""
-        return not self._parser.started
-
     def has_news(self) -> bool:
         """Whether an idle connection has something to read: the end, or bytes nobody asked for (one system call)."""
         if self._transport is None:

@@ -11,6 +11,8 @@ import binascii
 import re
 from contextlib import suppress
 
+from gateway.l402.identifier import IDENTIFIER_BYTES
+
 _PIECE = re.compile(rb'(?:[^,"]++|"(?:[^"\\]++|\\.)*+")++', re.DOTALL)
 _CLOSED_QUOTES = re.compile(rb'(?:[^"]++|"(?:[^"\\]++|\\.)*+")*+', re.DOTALL)
 _L402_SCHEME = re.compile(rb"(?:l402|lsat)(?=[ \t]|$)", re.IGNORECASE)
@@ -22,7 +24,6 @@ _SCHEME_AND_SPACE = frozenset({b"l402 ", b"l402\t", b"l402", b"lsat ", b"lsat\t"
 _V2 = 2
 _LOCATION = 1
 _IDENTIFIER = 2
-_L402_IDENTIFIER_LENGTH = 66
 _L402_VERSION = b"\x00\x00"
 _MAX_VARINT_BITS = 63
 _STANDARD_BASE64 = bytes.maketrans(b"-_", b"+/")
@@ -85,7 +86,7 @@ def _starts_as_l402(data: bytes) -> bool:
     if data[position : position + 1] != bytes([_IDENTIFIER]):
         return False
     length, position = _varint(data, position + 1)
-    return length == _L402_IDENTIFIER_LENGTH and data[position : position + 2] == _L402_VERSION
+    return length == IDENTIFIER_BYTES and data[position : position + 2] == _L402_VERSION
 
 
 def _varint(data: bytes, position: int) -> tuple[int, int]:

@@ -82,6 +82,18 @@ def response_key(name: bytes) -> bytes:
     return key if key in _RESPONSE_KEYS else b""
 
 
+def joined_lines(lines: Sequence[bytes]) -> bytes:
+    """A message's head: ``lines``, each ended, and the empty line after them.
+
+    Raises ``ValueError`` for a line break inside a line: the last gate against a message hidden in a value.
+    """
+    head = b"\r\n".join(lines)
+    # Every line break is one that was put here.
+    if head.count(b"\n") != len(lines) - 1 or head.count(b"\r") != len(lines) - 1:
+        raise ValueError("a line break inside a header field")
+    return head + b"\r\n\r\n"
+
+
 def elements(values: Iterable[bytes]) -> list[bytes]:
     """Return the elements of a comma-separated list over all of its lines, without white space and empty ones."""
     return [part for value in values for element in value.split(b",") if (part := element.strip(b" \t"))]

@@ -12,14 +12,11 @@ from gateway.errors import RequestError, UpstreamError
 from gateway.proxy.headers import RawHeaders, downstream_headers
 from gateway.proxy.pool import UpstreamPool
 from gateway.proxy.relay import RelayedResponse, client_gone, encoded_fields
-from gateway.proxy.services import Origin, Service, Timeouts
+from gateway.proxy.services import MAX_KNOWN_SERVICES, Origin, Service, Timeouts
 from gateway.proxy.upstream import Abandoned, UpstreamRequest, UpstreamResponse
 
 CLIENT_CLOSED_REQUEST = 499
 """What a request is logged as whose client left before the answer began; never sent."""
-
-MAX_KNOWN_SERVICES = 4096
-"""Services whose pool is found by identity; more, as after many reloads, only means looking them up again."""
 
 OnHead = Callable[[int, RawHeaders], Sequence[tuple[str, str]]]
 """Told the upstream's status and end-to-end fields before a byte goes to the client; returns fields to add."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from gateway.proxy.fields import RawHeaders, response_key
-from gateway.proxy.paths import rewritten_path
 from gateway.proxy.request_head import Inspected, check_request_head, credential_fields
 from gateway.proxy.request_headers import max_forwards, upstream_headers
 from gateway.proxy.response_headers import downstream_headers
@@ -16,6 +15,5 @@ __all__ = [
     "downstream_headers",
     "max_forwards",
     "response_key",
-    "rewritten_path",
     "upstream_headers",
 ]

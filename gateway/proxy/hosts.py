@@ -58,6 +58,16 @@ def canonical_host_pattern(text: str) -> str:
     return f"*.{host}" if wildcard else host
 
 
+def with_port(host: str, port: int) -> str:
+    """Host and port as URLs write them (RFC 3986 section 3.2): ``name:80`` or ``[2001:db8::1]:80``."""
+    return f"{in_brackets(host)}:{port}"
+
+
+def in_brackets(host: str) -> str:
+    """A host as URLs write it: an IPv6 address stands in brackets, anything else as it is."""
+    return f"[{host}]" if ":" in host else host
+
+
 def _canonical_name(name: str) -> str:
     name = name.removesuffix(".")
     if len(name) > MAX_HOST_LENGTH or _NAME.fullmatch(name) is None:

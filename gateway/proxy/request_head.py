@@ -12,8 +12,8 @@ from gateway.proxy.fields import RawHeaders, are_values, elements, folded, is_to
 from gateway.proxy.framing import check_request_framing
 from gateway.proxy.hosts import canonical_host
 
-MAX_HEADERS = 128
-"""Header fields in a request."""
+MAX_HEADERS = 100
+"""Header fields in a request, Host included."""
 
 MAX_FIELD_BYTES = 8_190
 """Bytes of one field's name, and of its value."""
@@ -21,9 +21,12 @@ MAX_FIELD_BYTES = 8_190
 MAX_HEAD_BYTES = 65_536
 """Bytes of all names and values together."""
 
+COMMON_METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+"""The methods of RFC 9110 and RFC 5789 without CONNECT and TRACE, which are forwarded nowhere."""
+
 _METHOD = re.compile(r"[A-Z]+(?:-[A-Z]+)*", re.ASCII)
 _REFUSED_METHODS = frozenset({"CONNECT", "TRACE"})
-_COMMON_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+_COMMON = frozenset(COMMON_METHODS)
 _CREDENTIALS = frozenset(name.encode() for name in CREDENTIAL_HEADERS)
 _INSPECTED = _CREDENTIALS | {
     b"access-control-request-headers",
@@ -54,7 +57,7 @@ def check_request_head(method: str, version: tuple[int, int], headers: RawHeader
     ``header_too_large``, ``bad_header``, ``bad_host``, ``bad_framing``, ``unsupported_transfer_coding``,
     ``bad_connection_header`` or ``expectation_failed``.
     """
-    if version != (1, 1) or method not in _COMMON_METHODS:
+    if version != (1, 1) or method not in _COMMON:
         _check_request_line(method, version)
     names = [name for name, _ in headers]
     values = [value for _, value in headers]

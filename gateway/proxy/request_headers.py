@@ -6,9 +6,10 @@ from collections.abc import Callable, Sequence
 from functools import lru_cache
 
 from gateway.errors import RequestError
+from gateway.l402.credentials import HEX_HEADERS
 from gateway.proxy.credential_fields import without_l402, without_l402_macaroon
 from gateway.proxy.fields import HOP_BY_HOP, RawHeaders, are_names, are_values, folded, nominated
-from gateway.proxy.services import Service
+from gateway.proxy.services import MAX_KNOWN_SERVICES, Service
 
 PSEUDONYM = b"l402gw"
 """Our name in Via (RFC 9110 section 7.6.3)."""
@@ -16,8 +17,9 @@ PSEUDONYM = b"l402gw"
 MAX_OWN_VIAS = 3
 """So many own names in Via mean that the request runs in circles."""
 
-# Framing is made anew for the upstream; Expect is answered here (RFC 9110 section 10.1.1).
-_REMADE = frozenset({b"content-length", b"expect", b"host"})
+REMADE = frozenset({b"content-length", b"expect", b"host"})
+"""Framing and Host are made anew for the upstream; Expect is answered here (RFC 9110 section 10.1.1)."""
+
 # What upstreams believe about client, method or path, and what CGI turns into HTTP_PROXY.
 _TRUSTED_BY_UPSTREAMS = frozenset(
     {
@@ -32,16 +34,13 @@ _TRUSTED_BY_UPSTREAMS = frozenset(
     }
 )
 _TRUSTED_PREFIXES = (b"x-forwarded", b"x-gateway-", b"x-l402-")
-_NEVER_SET = HOP_BY_HOP | _REMADE | {b"via"}
+_NEVER_SET = HOP_BY_HOP | REMADE | {b"via"}
 
 _VIA = (b"Via", b"1.1 " + PSEUDONYM)
 
-MAX_KNOWN_SERVICES = 4096
-"""Services whose own fields are found by identity, because hashing their values costs microseconds."""
-
 _Configured = tuple[tuple[tuple[bytes, bytes], ...], frozenset[bytes]]
 _configured_for: dict[int, tuple[Service, _Configured]] = {}
-"""By id; the service is held, so that no id is used again."""
+"""By id, because hashing a service's values costs microseconds; the service is held, so that no id is used again."""
 
 _Rule = Callable[[bytes], bytes | None]
 """A value's way upstream: changed, or None to leave the field out."""
@@ -184,13 +183,10 @@ def _one_less(value: bytes) -> bytes:
     return b"%d" % max(int(value) - 1, 0) if value.isdigit() and len(value) <= 9 else value
 
 
-_DROPPED = HOP_BY_HOP | _REMADE | _TRUSTED_BY_UPSTREAMS
+_DROPPED = HOP_BY_HOP | REMADE | _TRUSTED_BY_UPSTREAMS
 _RULES: dict[bytes, _Rule] = {
     b"authorization": without_l402,
-    b"grpc-metadata-macaroon": without_l402_macaroon,
-    b"grpc-metadata-token": without_l402_macaroon,
-    b"macaroon": without_l402_macaroon,
     b"max-forwards": _one_less,
-    b"token": without_l402_macaroon,
+    **{name.encode(): without_l402_macaroon for name in HEX_HEADERS},
 }
 _CREDENTIAL_RULES = frozenset({without_l402, without_l402_macaroon})

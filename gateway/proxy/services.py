@@ -6,8 +6,12 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from gateway.paywall.terms import Terms
+from gateway.proxy.hosts import in_brackets, with_port
 
 Scheme = Literal["http", "https"]
+
+MAX_KNOWN_SERVICES = 4_096
+"""Services for which something is kept, found by identity; more, as after many reloads, are worked out again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,9 +25,8 @@ class Origin:
     @property
     def authority(self) -> str:
         """The Host header for this upstream: port left out when it is the scheme's default."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
         default = 443 if self.scheme == "https" else 80
-        return host if self.port == default else f"{host}:{self.port}"
+        return in_brackets(self.host) if self.port == default else with_port(self.host, self.port)
 
 
 @dataclass(frozen=True, slots=True)

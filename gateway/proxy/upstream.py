@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 
 from gateway.errors import GatewayError, RequestError, UpstreamTimeout
 from gateway.proxy.connection import UpstreamConnection
-from gateway.proxy.fields import RawHeaders
-from gateway.proxy.response_head import Framing, ResponseHead
+from gateway.proxy.fields import RawHeaders, joined_lines
+from gateway.proxy.response_head import ResponseHead
 from gateway.proxy.services import Timeouts
 from gateway.proxy.watch import Watch
 
@@ -49,11 +49,10 @@ class UpstreamRequest:
         """Request line, header section and framing fields. Raises RequestError where a line break is hidden in one."""
         lines = [f"{self.method} {self.target} HTTP/1.1".encode("ascii"), *map(b": ".join, self.headers)]
         lines += self._framing()
-        head = b"\r\n".join(lines)
-        # The last gate against a request hidden in a value: every line break is one that was put here.
-        if head.count(b"\n") != len(lines) - 1 or head.count(b"\r") != len(lines) - 1:
-            raise RequestError("bad_header")
-        return head + b"\r\n\r\n"
+        try:
+            return joined_lines(lines)
+        except ValueError:
+            raise RequestError("bad_header") from None
 
     def _framing(self) -> list[bytes]:
         if self.body is None:
@@ -64,7 +63,7 @@ class UpstreamRequest:
 
 
 class UpstreamResponse:
-    """The answer to one request. ``status``, ``reason``, ``version`` and ``headers`` are as received.
+    """The answer to one request. ``status`` and ``headers`` are as received.
 
     Holds at most ``HIGH_WATER_BYTES`` and one read of unread body; the upstream is paused meanwhile. A streamed
     request body is sent by a task that this object owns: call ``aclose()`` in the end, always.
@@ -122,24 +121,9 @@ class UpstreamResponse:
         return self.head.status
 
     @property
-    def reason(self) -> bytes:
-        """The reason phrase, without control characters."""
-        return self.head.reason
-
-    @property
-    def version(self) -> tuple[int, int]:
-        """(1, 0) or (1, 1)."""
-        return self.head.version
-
-    @property
     def headers(self) -> RawHeaders:
         """All header lines, order, case and duplicates kept."""
         return self.head.headers
-
-    @property
-    def framing(self) -> Framing:
-        """How the body's end is known."""
-        return self.head.framing
 
     # The body
 

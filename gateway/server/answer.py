@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
-from email.utils import formatdate
 from http import HTTPStatus
 
 from aiohttp import web
 from aiohttp.abc import AbstractStreamWriter
+
+from gateway.proxy.fields import joined_lines
+from gateway.proxy.http_date import http_date
 
 SERVER = "l402-gateway"
 """What the Server header of our own answers says: no version, no library."""
@@ -73,16 +74,13 @@ class Answer(web.StreamResponse):
         lines += [f"{name}: {value}" for name, value in self.fields]
         if self.status != HTTPStatus.NO_CONTENT:
             lines.append(f"Content-Length: {len(self._content)}")
-        lines += [f"Date: {formatdate(time.time(), usegmt=True)}", f"Server: {SERVER}"]
+        lines += [f"Date: {http_date().decode()}", f"Server: {SERVER}"]
         if not self._persistent:
             lines.append("Connection: close")
         elif request.version < (1, 1):
             lines.append("Connection: keep-alive")
-        head = "\r\n".join(lines)
-        if head.count("\n") != len(lines) - 1 or head.count("\r") != len(lines) - 1:
-            raise ValueError("a line break in a header field of an answer")
         body = b"" if request.method == "HEAD" else self._content
-        return head.encode("utf-8") + b"\r\n\r\n" + body
+        return joined_lines([line.encode() for line in lines]) + body
 
 
 def _phrase(status: int) -> str:

@@ -20,6 +20,7 @@ from gateway.errors import (
 from gateway.l402.amounts import format_amount
 from gateway.paywall.minting import IssuedChallenge
 from gateway.paywall.terms import Terms
+from gateway.proxy.request_head import COMMON_METHODS
 from gateway.server.answer import Answer
 
 STATUS: Mapping[str, int] = {
@@ -52,6 +53,15 @@ STATUS: Mapping[str, int] = {
 }
 """The HTTP status of each code that an error body can hold; 402 bodies hold a ``Fault`` value instead."""
 
+_CODES: tuple[tuple[type[GatewayError], str], ...] = (
+    (StorageUnavailable, "storage_unavailable"),
+    (OutageError, "payments_unavailable"),
+    (UpstreamUnreachable, "upstream_unreachable"),
+    (UpstreamTimeout, "upstream_timeout"),
+    (BadUpstreamResponse, "bad_upstream_response"),
+)
+"""The code of each error that carries none itself; the first row that fits decides."""
+
 CLOSING = frozenset(
     {
         "bad_request", "bad_path", "bad_host", "bad_header", "bad_framing", "bad_connection_header", "host_mismatch",
@@ -61,7 +71,7 @@ CLOSING = frozenset(
 )  # fmt: skip
 """After these the connection's framing or its client is not to be trusted any more."""
 
-METHODS = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
+METHODS = ", ".join(COMMON_METHODS)
 """What may be asked of this server (RFC 9110 15.5.6); a route may allow fewer."""
 RETRY_AFTER_S = 5
 EXPOSED_HEADERS = "WWW-Authenticate, L402-Price, Retry-After"
@@ -71,16 +81,9 @@ _RECOVERABLE_401 = frozenset({Fault.MALFORMED, Fault.INVALID_TOKEN, Fault.INVALI
 
 def code_of(error: GatewayError) -> str:
     """The stable code for an error of ours."""
-    table: tuple[tuple[type[GatewayError], str], ...] = (
-        (StorageUnavailable, "storage_unavailable"),
-        (OutageError, "payments_unavailable"),
-        (UpstreamUnreachable, "upstream_unreachable"),
-        (UpstreamTimeout, "upstream_timeout"),
-        (BadUpstreamResponse, "bad_upstream_response"),
-    )
     if isinstance(error, RequestError):
         return error.code if error.code in STATUS else "bad_request"
-    return next((code for kind, code in table if isinstance(error, kind)), "internal_error")
+    return next((code for kind, code in _CODES if isinstance(error, kind)), "internal_error")
 
 
 def error_answer(code: str, *, close: bool = False, headers: Mapping[str, str] | None = None) -> Answer:
@@ -102,9 +105,10 @@ def error_answer(code: str, *, close: bool = False, headers: Mapping[str, str] |
 def payment_answer(
     challenge: IssuedChallenge, terms: Terms, fault: Fault, *, network: str, play_money: bool, invalid_status: int
 ) -> Answer:
-    """402 with a challenge: exactly one WWW-Authenticate line, since a second one costs a client (docs/conformance.md, decision 2).
+    """402 with a challenge, in exactly one WWW-Authenticate line: a second one costs a client.
 
-    The body repeats the header's values under the names that deployed clients read.
+    That is decision 2 of docs/conformance.md. The body repeats the header's values under the names that deployed
+    clients read. ``invalid_status`` (402 or 401) is the status where another attempt with the same token may do.
     """
     body: dict[str, Any] = {
         "error": fault.value,

@@ -80,15 +80,8 @@ async def running_gateway(
     require_safe_runtime()
     async with AsyncExitStack() as stack:
         stack.callback(log.flush)
-        store = await open_store(settings.storage_url, clock=clock)
-        stack.push_async_callback(store.aclose)
-        for warning in store.warnings:
-            log.warning("database", detail=warning)
-        node = build_node(settings.lightning, clock)
-        stack.push_async_callback(node.aclose)
-        await node.start()
-        if node.play_money:
-            log.warning("play money", node=node.name, network=node.network, detail="nobody is paid in real bitcoin")
+        store = await _opened_store(settings, log, clock, stack)
+        node = await _started_node(settings, log, clock, stack)
         caches = Caches()
         settlements = Settlements(store, node, clock, on_settled=log.settled)
         stack.push_async_callback(settlements.aclose)
@@ -100,23 +93,40 @@ async def running_gateway(
         forwarder = Forwarder()
         stack.push_async_callback(forwarder.aclose)
         drain = Drain()
+        minter = Minter(store, node, invoice_expiry_s=settings.invoice_expiry_s, clock=clock, token_bytes=token_bytes)
         flow = RequestFlow(
             settings=settings,
             table=RouteTable(settings.routes),
             admission=Admission(store, settlements, caches, strict=settings.strict, clock=clock),
-            minter=Minter(
-                store, node, invoice_expiry_s=settings.invoice_expiry_s, clock=clock, token_bytes=token_bytes
-            ),
+            minter=minter,
             node=node,
             forwarder=forwarder,
             leaving=drain,
             log=log,
         )
-        listener = Listener(flow)
-        accepting = await listen(listener, *settings.listen)
-        stack.push_async_callback(listener.shutdown, 1.0)
-        stack.callback(accepting.close)
+        listener, accepting = await _listening(flow, settings, stack)
         yield Gateway(settings, bound_address(accepting), node, store, listener, accepting, drain, forwarder)
+
+
+async def _opened_store(
+    settings: Settings, log: RequestLog, clock: Callable[[], float], stack: AsyncExitStack
+) -> Store:
+    store = await open_store(settings.storage_url, clock=clock)
+    stack.push_async_callback(store.aclose)
+    for warning in store.warnings:
+        log.warning("database", detail=warning)
+    return store
+
+
+async def _started_node(
+    settings: Settings, log: RequestLog, clock: Callable[[], float], stack: AsyncExitStack
+) -> LightningBackend:
+    node = build_node(settings.lightning, clock)
+    stack.push_async_callback(node.aclose)
+    await node.start()
+    if node.play_money:
+        log.warning("play money", node=node.name, network=node.network, detail="nobody is paid in real bitcoin")
+    return node
 
 
 async def _with_demo(settings: Settings, stack: AsyncExitStack) -> Settings:
@@ -127,6 +137,14 @@ async def _with_demo(settings: Settings, stack: AsyncExitStack) -> Settings:
     await demo.start()
     stack.push_async_callback(demo.aclose)
     return settings.with_demo_upstream(demo.address[1])
+
+
+async def _listening(flow: RequestFlow, settings: Settings, stack: AsyncExitStack) -> tuple[Listener, asyncio.Server]:
+    listener = Listener(flow)
+    accepting = await listen(listener, *settings.listen)
+    stack.push_async_callback(listener.shutdown, 1.0)
+    stack.callback(accepting.close)
+    return listener, accepting
 
 
 @asynccontextmanager

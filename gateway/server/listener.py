@@ -18,6 +18,7 @@ from aiohttp.streams import StreamReader
 from aiohttp.web_protocol import RequestHandler, _ErrInfo
 
 from gateway.errors import GatewayError
+from gateway.proxy.request_head import MAX_FIELD_BYTES, MAX_HEADERS
 from gateway.server.answers import error_answer
 
 Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
@@ -30,14 +31,13 @@ LIMITS: dict[str, Any] = {
     "lingering_time": 1.0,
     "auto_decompress": False,  # a proxy passes content codings through
     "max_line_size": 8_190,
-    "max_field_size": 8_190,
-    "max_headers": 100,
+    "max_field_size": MAX_FIELD_BYTES,
+    "max_headers": MAX_HEADERS,
     "read_bufsize": 16_384,  # reading pauses at twice as much of a body that nobody takes
     "access_log": None,
     "tcp_keepalive": True,
 }
 """Bounds of a client connection; bytes and seconds."""
-
 
 RECEIVE_BYTES = 32_768
 """The most that one read takes from a client: with the pause above, 64 KiB of a body before it is wanted."""

@@ -7,20 +7,19 @@ import logging
 import re
 import sys
 import time
-from collections.abc import Iterable, Mapping, MutableMapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, TextIO, cast
+from typing import Any, TextIO, cast
 
 import structlog
+from structlog.typing import EventDict, FilteringBoundLogger, Processor, WrappedLogger
 
 from gateway.errors import OutageError
 from gateway.l402.amounts import format_amount
+from gateway.server.exchange import Exchange
 from gateway.server.request_lines import RequestLine, RequestLines
 from gateway.storage.store import StoredInvoice
-
-if TYPE_CHECKING:
-    from gateway.server.requests import Exchange
 
 _SECRETS = re.compile(
     r"(?i:\b(L402|LSAT|Bearer|Basic)\s+)[A-Za-z0-9+/_=:.,~-]{8,}"  # credentials
@@ -35,15 +34,15 @@ def redact(text: str) -> str:
     return _SECRETS.sub("[redacted]", text)[:LONGEST_VALUE]
 
 
-def _redact_event(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> Mapping[str, Any]:
+def _redact_event(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
     return {key: redact(value) if isinstance(value, str) else value for key, value in event.items()}
 
 
-def _lead_with_what_happened(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> Mapping[str, Any]:
+def _lead_with_what_happened(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
     return {key: event.pop(key) for key in ("timestamp", "level", "event") if key in event} | dict(event)
 
 
-def _for_people(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> str:
+def _for_people(_logger: WrappedLogger, _method: str, event: EventDict) -> str:
     """``17:52:22 402 GET api.example.com/weather/today …`` for a request, words and details for anything else."""
     event.pop("timestamp", None)
     level, what = event.pop("level", "info"), event.pop("event", "")
@@ -105,12 +104,15 @@ class _LibraryLines(logging.Formatter):
         return json.dumps(fields)
 
 
-def configure_logging(*, people: bool | None = None, stream: TextIO | None = None) -> None:
-    """Send all logs to ``stream`` (stderr). ``people`` chooses readable lines instead of JSON; None asks the stream."""
+def configure_logging(*, people: bool | None = None, stream: TextIO | None = None) -> RequestLog:
+    """Send all logs of the process to ``stream`` (stderr), and return the one for requests.
+
+    ``people`` chooses readable lines instead of JSON; None asks the stream whether a person watches.
+    """
     stream = sys.stderr if stream is None else stream
     people = stream.isatty() if people is None else people
     stream = cast("TextIO", _LossyStream(stream))
-    renderer: Any = _for_people if people else structlog.processors.JSONRenderer()
+    renderer: Processor = _for_people if people else structlog.processors.JSONRenderer()
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,
@@ -127,30 +129,29 @@ def configure_logging(*, people: bool | None = None, stream: TextIO | None = Non
     handler = logging.StreamHandler(stream)
     handler.setFormatter(_LibraryLines(people=people))
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
-    global _request_lines  # noqa: PLW0603 - the process has one log
-    _request_lines = None if people else RequestLines(stream, redact)
-
-
-_request_lines: RequestLines | None = None
-"""Where lines about requests go; None while a person watches, who sees each of them at once."""
+    return RequestLog(None if people else RequestLines(stream, redact))
 
 
 class RequestLog:
-    """What the server tells a person: requests, outages, settlements."""
+    """What the server tells a person: requests, outages, settlements.
 
-    def __init__(self) -> None:
-        self._logger = structlog.get_logger()
+    ``lines``: where lines about requests are collected; None while a person watches, who sees each of them at once.
+    """
+
+    def __init__(self, lines: RequestLines | None = None) -> None:
+        self._lines = lines
+        self._logger: FilteringBoundLogger = structlog.get_logger()
 
     @property
-    def _log(self) -> Any:
+    def _log(self) -> FilteringBoundLogger:
         """For all other lines; those about requests that came before them are written before them."""
         self.flush()
         return self._logger
 
     def flush(self) -> None:
         """Write what is pending: when the server stops, nothing is lost."""
-        if _request_lines is not None:
-            _request_lines.flush()
+        if self._lines is not None:
+            self._lines.flush()
 
     def request(self, exchange: Exchange) -> None:
         """One line for a finished request; the query is left out, since people put secrets there."""
@@ -168,8 +169,8 @@ class RequestLog:
             exchange.bytes_out,
             (time.monotonic() - exchange.started) * 1_000,
         )
-        if _request_lines is not None:
-            _request_lines.add(line)
+        if self._lines is not None:
+            self._lines.add(line)
         else:
             said = line._asdict()
             said.update(bytes=said.pop("body_bytes"), ms=round(line.ms, 1))

@@ -12,6 +12,7 @@ from aiohttp import web
 
 from gateway.config.settings import Settings
 from gateway.errors import Fault, GatewayError, OutageError, RequestError
+from gateway.l402.credentials import CREDENTIAL_HEADERS
 from gateway.lightning.backend import LightningBackend
 from gateway.paywall.admission import Admission
 from gateway.paywall.decisions import ADMIT_FREE, Admit, Challenge, Decision, Refuse
@@ -20,7 +21,6 @@ from gateway.paywall.terms import Auth
 from gateway.proxy.client_address import address_chain
 from gateway.proxy.forwarding import Forwarder
 from gateway.proxy.headers import (
-    Inspected,
     RawHeaders,
     check_request_head,
     credential_fields,
@@ -41,33 +41,9 @@ from gateway.server.answers import (
     price_answer,
 )
 from gateway.server.drain import Drain
+from gateway.server.exchange import Exchange
 from gateway.server.lingering import answer_and_linger, large_body_unread
 from gateway.server.logs import RequestLog
-
-
-@dataclass(slots=True)
-class Exchange:
-    """One request on its way, and what the log line will say of it."""
-
-    request: web.BaseRequest
-    started: float
-    client: str = ""
-    proxies: tuple[str, ...] = ()
-    """Trusted proxies between client and us, in the order in which the request passed them."""
-    host: str = ""
-    authority: str = ""
-    """The Host header as it was sent, port included."""
-    path: str = ""
-    route: Route | None = None
-    outcome: str = "error"
-    status: int = 0
-    bytes_out: int = 0
-    found: Inspected = field(default_factory=dict, repr=False)
-
-    def header_lines(self, name: bytes) -> list[str]:
-        """Values of all field lines with this lower-case name, one that ``check_request_head`` keeps, in order."""
-        lines = self.found.get(name)
-        return [value.decode("latin-1") for value in lines] if lines else []
 
 
 @dataclass(slots=True)
@@ -240,8 +216,7 @@ def _identity(service: str, price_msat: int, token_id: bytes | None) -> tuple[tu
 def _extra_headers(exchange: Exchange, route: Route) -> Callable[[int, RawHeaders], Sequence[tuple[str, str]]]:
     """What a priced answer gets besides the upstream's fields: no shared cache, readable by the browser that paid."""
 
-    def extra(status: int, fields: RawHeaders) -> Sequence[tuple[str, str]]:
-        exchange.status = status
+    def extra(_status: int, fields: RawHeaders) -> Sequence[tuple[str, str]]:
         if route.terms.free:
             return ()
         present = [response_key(name) for name, _ in fields]
@@ -256,7 +231,7 @@ def _extra_headers(exchange: Exchange, route: Route) -> Callable[[int, RawHeader
     return extra
 
 
-_CREDENTIAL_HEADERS = "Authorization, Macaroon, Token, Grpc-Metadata-Macaroon, Grpc-Metadata-Token"
+_CREDENTIAL_HEADERS = ", ".join(sorted(name.title() for name in CREDENTIAL_HEADERS))
 """Where a credential may stand (L402 L82): a cache must not give one buyer's answer to who shows none of them."""
 
 

@@ -6,8 +6,13 @@ import asyncio
 import signal
 from collections.abc import AsyncIterator, Callable, Sequence
 
+from gateway.config.addresses import reachable
 from gateway.config.settings import Settings
 from gateway.l402.amounts import format_amount
+from gateway.lightning.settings import SIMULATED_ENDPOINT
+from gateway.paywall.terms import DEFAULT_ROUTE
+from gateway.pricing.price import FREE
+from gateway.proxy.hosts import with_port
 from gateway.proxy.services import Route
 from gateway.server.app import IDLE_CONNECTIONS_S, Gateway, running_gateway
 from gateway.server.logs import RequestLog
@@ -18,9 +23,8 @@ DRAIN_TIMEOUT_S = 30.0
 Say = Callable[[str], None]
 
 
-async def serve(settings: Settings, say: Say, *, command: str = "gateway") -> None:
+async def serve(settings: Settings, log: RequestLog, say: Say, *, command: str = "gateway") -> None:
     """Serve until SIGTERM or SIGINT, then drain; a second signal ends at once."""
-    log = RequestLog()
     loop = asyncio.get_running_loop()
     stop: asyncio.Queue[signal.Signals] = asyncio.Queue()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -65,7 +69,7 @@ async def _banner(gateway: Gateway, command: str) -> AsyncIterator[str]:
 
 def _price_list(routes: Sequence[Route]) -> list[str]:
     places = [f"{route.pattern.host or ''}{route.pattern.path}" for route in routes]
-    prices = ["free" if route.terms.free else format_amount(route.terms.price_msat) for route in routes]
+    prices = [FREE if route.terms.free else format_amount(route.terms.price_msat) for route in routes]
     service_width, place_width = max(len(route.terms.service) for route in routes), max(map(len, places))
     return [
         f"  {route.terms.service:<{service_width}}  {place:<{place_width}}  {price}"
@@ -74,9 +78,8 @@ def _price_list(routes: Sequence[Route]) -> list[str]:
 
 
 def base_url(address: tuple[str, int]) -> str:
-    """The URL of a listening address; an unspecified address is reached over loopback."""
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(address[0], address[0])  # noqa: S104 - compared, not bound
-    return f"http://[{host}]:{address[1]}" if ":" in host else f"http://{host}:{address[1]}"
+    """The URL of a listening address, as this machine reaches it."""
+    return f"http://{with_port(reachable(address[0]), address[1])}"
 
 
 def trial_lines(route: Route, base: str, node_url: str, command: str) -> list[str]:
@@ -84,7 +87,7 @@ def trial_lines(route: Route, base: str, node_url: str, command: str) -> list[st
     path = route.pattern.path.replace("/**", "/").replace("*", "x")
     host = f" -H 'Host: {route.pattern.host.replace('*', 'www')}'" if route.pattern.host else ""
     url = f"{base}{path}"
-    node = "" if node_url.endswith(":8403") else f" --node {node_url}"
+    node = "" if node_url == f"http://{SIMULATED_ENDPOINT}" else f" --node {node_url}"
     return [
         f"  curl -si{host} {url} | tee challenge.txt",
         f"  {command} sim pay{node} --authorization - < challenge.txt > paid.txt",
@@ -98,4 +101,4 @@ def _first_priced(routes: tuple[Route, ...]) -> Route | None:
 
     plain = [route for route in routes if not route.terms.free and admits_get(route)]
     # A service's default row is the plainest thing to try.
-    return next((route for route in plain if route.terms.route == "default"), plain[0] if plain else None)
+    return next((route for route in plain if route.terms.route == DEFAULT_ROUTE), plain[0] if plain else None)

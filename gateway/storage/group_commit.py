@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import queue
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
@@ -19,9 +19,9 @@ from sqlalchemy import Connection
 
 from gateway.errors import StorageUnavailable
 from gateway.storage.faults import translated
+from gateway.storage.operations import Operation
 
 T = TypeVar("T")
-Operation = Callable[[Connection], T]
 
 MAX_WAITING = 4_096
 """Writes that may wait; the next one is refused at once instead of waiting longer than its client would."""

@@ -6,9 +6,9 @@ on an asynchronous driver. Each one either happens as a whole or not at all.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import BigInteger, Connection, Row, bindparam, insert, select, text, update
 
@@ -17,6 +17,10 @@ from gateway.l402.invoice_state import InvoiceState
 from gateway.storage.faults import RowRefused
 from gateway.storage.schema import PENDING, backends, invoices, revocations, tokens
 from gateway.storage.store import Revocation, StoredInvoice, StoredToken, TokenRecord
+
+T = TypeVar("T")
+Operation = Callable[[Connection], T]
+"""What a database runs: one of the functions below, its arguments bound."""
 
 TOKEN_FIELDS = tuple(field.name for field in fields(StoredToken))
 INVOICE_FIELDS = tuple(field.name for field in fields(StoredInvoice))

@@ -15,9 +15,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from gateway.storage.deadline import Bounded
 from gateway.storage.faults import translated
-from gateway.storage.group_commit import Operation
 from gateway.storage.location import PostgresLocation
 from gateway.storage.migrating import require_current, stored_revision
+from gateway.storage.operations import Operation
 
 T = TypeVar("T")
 

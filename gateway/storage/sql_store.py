@@ -8,8 +8,7 @@ from typing import Protocol, TypeVar
 from gateway.l402.amounts import Msat
 from gateway.storage import operations
 from gateway.storage.faults import RowRefused
-from gateway.storage.group_commit import Operation
-from gateway.storage.operations import Settlement
+from gateway.storage.operations import Operation, Settlement
 from gateway.storage.store import Revocation, StoredInvoice, StoredToken, TokenRecord
 
 T = TypeVar("T")

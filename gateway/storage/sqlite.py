@@ -20,8 +20,9 @@ from sqlalchemy.pool import AsyncAdaptedQueuePool
 from gateway.errors import OutageError, StorageUnavailable
 from gateway.storage.deadline import Bounded
 from gateway.storage.faults import NotNow, ReadOnly, translated
-from gateway.storage.group_commit import GroupCommit, Operation
+from gateway.storage.group_commit import GroupCommit
 from gateway.storage.migrating import migrate_sqlite, stored_revision
+from gateway.storage.operations import Operation
 from gateway.storage.sqlite_file import check_whole, prepare_file
 
 T = TypeVar("T")

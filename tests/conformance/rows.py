@@ -1,4 +1,7 @@
-"""What a row of the request tables is, and short ways to write one."""
+"""What a row of the request tables is, and short ways to write one.
+
+A case (R01 and on for requests, S01 and on for answers) names one rule, in tests/proxy and tests/server too.
+"""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ import aiohttp
 from gateway.config import load_settings
 from gateway.lightning.simulated import SimulatedNode
 from gateway.server.app import Gateway, running_gateway
-from gateway.server.logs import RequestLog, configure_logging
+from gateway.server.logs import configure_logging
 from tests.proxy.raw_upstream import RawConnection, RawUpstream, RecordedRequest, Script
 
 OPEN = """
@@ -110,7 +110,7 @@ async def running_site(folder: Path, services: str = OPEN) -> AsyncIterator[Site
     """Start upstream and gateway; stop both."""
     records = Records()
     stream = io.StringIO()
-    configure_logging(people=False, stream=stream)
+    log = configure_logging(people=False, stream=stream)
     async with RawUpstream(records.serve) as upstream:
         records.port = upstream.port
         url = f"http://127.0.0.1:{upstream.port}"
@@ -119,6 +119,6 @@ async def running_site(folder: Path, services: str = OPEN) -> AsyncIterator[Site
             "listen: 127.0.0.1:0\nlightning: {backend: simulated, listen: '127.0.0.1:0'}\n"
             + services.replace("UPSTREAM", url)
         )
-        async with running_gateway(load_settings(config, {}), RequestLog()) as gateway:
+        async with running_gateway(load_settings(config, {}), log) as gateway:
             site = Site(gateway, stream, records.scripts, upstream, records.seen, records.cut, records.was_cut)
             yield site

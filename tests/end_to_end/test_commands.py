@@ -189,13 +189,13 @@ def test_a_closed_standard_output_does_not_stop_the_gateway(tmp_path: Path) -> N
 
 LIBRARY_FAILS = """
 import logging, sys
-from gateway.server.logs import RequestLog, configure_logging
-configure_logging(people=sys.argv[1] == "people")
+from gateway.server.logs import configure_logging
+log = configure_logging(people=sys.argv[1] == "people")
 try:
     raise RuntimeError("Authorization: L402 c2VjcmV0:" + "ab" * 32)
 except RuntimeError:
     logging.getLogger("some.library").exception("it failed")
-RequestLog().warning("odd", detail="a\\x1b[31m\\nb")
+log.warning("odd", detail="a\\x1b[31m\\nb")
 """
 
 

@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.errors import ChallengeError
-from gateway.l402.challenge import MAX_INVOICE_CHARS, Challenge, format_challenge, parse_challenges
+from gateway.l402 import bolt11
+from gateway.l402.challenge import Challenge, format_challenge, parse_challenges
 from gateway.l402.tokens import decode_token, encode_token
 from tests.conftest import SCALE
 from tests.l402.samples import mutate, sell
@@ -64,7 +65,7 @@ def test_a_challenge_that_we_write_reads_back_the_same(raw: bytes, invoice: str)
         "LNBC1X",
         "bc1x",
         "lnbc1é",
-        "ln" + "a" * MAX_INVOICE_CHARS,
+        "ln" + "a" * bolt11.MAX_LENGTH,
     ],
 )
 def test_nothing_but_an_invoice_gets_into_the_header(invoice: str) -> None:
@@ -176,7 +177,7 @@ def test_L72_a_token_that_is_no_macaroon_is_kept_as_it_was_sent() -> None:
         pytest.param([LINE + " " * 32_768], id="too-long"),
         pytest.param([LINE + ", a=1" * 300], id="too-many-parameters"),
         pytest.param([LINE + ", a" * 300], id="too-many-schemes"),
-        pytest.param([f'L402 token="{T}", invoice="ln{"a" * MAX_INVOICE_CHARS}"'], id="invoice-too-long"),
+        pytest.param([f'L402 token="{T}", invoice="ln{"a" * bolt11.MAX_LENGTH}"'], id="invoice-too-long"),
     ],
 )  # fmt: skip
 def test_an_answer_without_a_usable_challenge_is_an_error(lines: list[str]) -> None:

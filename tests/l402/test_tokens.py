@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.errors import CredentialError, Fault
-from gateway.l402.tokens import MAX_TOKEN_CHARS, decode_token, decode_token_hex, encode_token, encode_token_hex
+from gateway.l402.tokens import MAX_TOKEN_CHARS, decode_token, decode_token_hex, encode_token
 
 
 @given(st.binary(min_size=1, max_size=100))
@@ -21,7 +21,7 @@ def test_L56_every_usual_spelling_of_a_token_reads_the_same(raw: bytes) -> None:
     standard, urlsafe = base64.b64encode(raw).decode(), base64.urlsafe_b64encode(raw).decode()
     for text in (standard, urlsafe, standard.rstrip("="), urlsafe.rstrip("=")):
         assert decode_token(text) == raw
-    assert decode_token_hex(encode_token_hex(raw)) == raw
+    assert decode_token_hex(raw.hex()) == raw
     assert decode_token_hex(raw.hex().upper()) == raw
 
 

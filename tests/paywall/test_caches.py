@@ -7,18 +7,18 @@ from dataclasses import replace
 
 from gateway.l402.amounts import Msat
 from gateway.paywall.bounded import BoundedMap
-from gateway.paywall.caches import CREDENTIAL_LIMIT, LONGEST_TEXT, Caches, Verified
+from gateway.paywall.caches import CREDENTIAL_LIMIT, LONGEST_TEXT, Admitted, Caches
 from gateway.paywall.decisions import Admit
 from tests.paywall.parties import CHEAP, DEAR, START, Shop, key_of, parts
 
 ONE, TWO = b"\x01" * 32, b"\x02" * 32
 
 
-def verified(*token_keys: bytes, good_until: float = math.inf) -> Verified:
-    return Verified(Admit(token_keys[0], b"id", Msat(1)), good_until, token_keys)
+def verified(*token_keys: bytes, good_until: float = math.inf) -> Admitted:
+    return Admitted(Admit(token_keys[0], b"id", Msat(1)), good_until, token_keys)
 
 
-def remember(caches: Caches, text: str, entry: Verified) -> None:
+def remember(caches: Caches, text: str, entry: Admitted) -> None:
     caches.remember(CHEAP, text, entry, read_at=caches.generation)
 
 

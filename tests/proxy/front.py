@@ -18,6 +18,7 @@ from gateway.proxy.headers import RawHeaders
 from gateway.proxy.services import Origin, Service, Timeouts
 from gateway.server.listener import Listener, listen
 
+GET = b"GET / HTTP/1.1\r\nHost: g\r\n\r\n"
 TIMEOUTS = Timeouts(connect=2.0, first_byte=5.0, idle=5.0)
 _HOP = {b"connection", b"keep-alive", b"te", b"transfer-encoding", b"content-length", b"expect", b"host", b"upgrade"}
 

@@ -7,11 +7,14 @@ import contextlib
 import socket
 import ssl
 import struct
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from types import TracebackType
 
 from gateway.proxy.services import Origin
+
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 
 @dataclass
@@ -206,3 +209,11 @@ def chunked(chunks: Iterable[bytes], *lines: bytes, trailer: bytes = b"") -> byt
     """An answer in chunks."""
     head = b"\r\n".join([b"HTTP/1.1 200 OK", *lines, b"Transfer-Encoding: chunked"]) + b"\r\n\r\n"
     return head + b"".join(b"%x\r\n%b\r\n" % (len(c), c) for c in chunks) + b"0\r\n" + trailer + b"\r\n"
+
+
+@asynccontextmanager
+async def closing_soon(upstream: RawUpstream) -> AsyncIterator[None]:
+    """The upstream's latest connection is closed within a second of the block's end."""
+    yield
+    async with asyncio.timeout(1):
+        await upstream.connections[-1].closed.wait()

@@ -6,11 +6,15 @@ from ipaddress import ip_address, ip_network
 import pytest
 from hypothesis import given, settings
 
-from gateway.proxy.client_address import address_chain, client_address
+from gateway.proxy.client_address import address_chain
 from tests.conftest import SCALE
 from tests.proxy.bulk import TEXTS_PER_EXAMPLE, texts
 
 TRUSTED = [ip_network("10.0.0.0/8"), ip_network("fd00::/8")]
+
+
+def the_client(peer: str, forwarded_for: list[str], forwarded: list[str]) -> str:
+    return address_chain(peer, forwarded_for, forwarded, TRUSTED)[0]
 
 
 @pytest.mark.parametrize(
@@ -45,7 +49,7 @@ TRUSTED = [ip_network("10.0.0.0/8"), ip_network("fd00::/8")]
     ],
 )
 def test_x_forwarded_for_is_believed_as_far_as_proxies_are(case: str, peer: str, lines: list[str], client: str) -> None:
-    assert client_address(peer, lines, [], TRUSTED) == client, case  # R66
+    assert the_client(peer, lines, []) == client, case  # R66
 
 
 @pytest.mark.parametrize(
@@ -72,13 +76,13 @@ def test_x_forwarded_for_is_believed_as_far_as_proxies_are(case: str, peer: str,
     ],
 )
 def test_forwarded_is_believed_as_far_as_proxies_are(case: str, lines: list[str], client: str) -> None:
-    assert client_address("10.0.0.1", [], lines, TRUSTED) == client, case  # R67
+    assert the_client("10.0.0.1", [], lines) == client, case  # R67
 
 
 def test_two_headers_that_disagree_are_both_disbelieved() -> None:
-    assert client_address("10.0.0.1", ["192.0.2.7"], ["for=192.0.2.7"], TRUSTED) == "192.0.2.7"
-    assert client_address("10.0.0.1", ["192.0.2.7"], ["for=6.6.6.6"], TRUSTED) == "10.0.0.1"
-    assert client_address("10.0.0.1", ["6.6.6.6"], ["for=192.0.2.7"], TRUSTED) == "10.0.0.1"
+    assert the_client("10.0.0.1", ["192.0.2.7"], ["for=192.0.2.7"]) == "192.0.2.7"
+    assert the_client("10.0.0.1", ["192.0.2.7"], ["for=6.6.6.6"]) == "10.0.0.1"
+    assert the_client("10.0.0.1", ["6.6.6.6"], ["for=192.0.2.7"]) == "10.0.0.1"
 
 
 def test_the_chain_names_the_proxies_in_between() -> None:
@@ -99,10 +103,10 @@ _PIECES = [
 def test_what_the_client_writes_never_outweighs_what_the_proxy_saw(chosen: list[str]) -> None:
     for number, text in enumerate(chosen):
         seen, node = [("192.0.2.7", "192.0.2.7"), ("2001:db8::7", '"[2001:db8::7]:80"')][number % 2]
-        assert client_address("10.0.0.1", [f"{text}, {seen}"], [], TRUSTED) == seen
-        assert client_address("10.0.0.1", [], [text, f"for={node}"], TRUSTED) == seen
-        assert client_address("10.0.0.1", [], [f"{text}, for={node};proto=http"], TRUSTED) in {seen, "10.0.0.1"}
-        assert client_address(seen, [text], [text], TRUSTED) == seen
+        assert the_client("10.0.0.1", [f"{text}, {seen}"], []) == seen
+        assert the_client("10.0.0.1", [], [text, f"for={node}"]) == seen
+        assert the_client("10.0.0.1", [], [f"{text}, for={node};proto=http"]) in {seen, "10.0.0.1"}
+        assert the_client(seen, [text], [text]) == seen
 
 
 @settings(max_examples=int(2_000 / TEXTS_PER_EXAMPLE * SCALE))
@@ -110,12 +114,12 @@ def test_what_the_client_writes_never_outweighs_what_the_proxy_saw(chosen: list[
 def test_any_header_gives_an_address(chosen: list[str]) -> None:
     for text in chosen:
         for client in (
-            client_address("10.0.0.1", [text], [], TRUSTED),
-            client_address("10.0.0.1", [], [text], TRUSTED),
-            client_address("10.0.0.1", chosen, chosen, TRUSTED),
+            the_client("10.0.0.1", [text], []),
+            the_client("10.0.0.1", [], [text]),
+            the_client("10.0.0.1", chosen, chosen),
         ):
             ip_address(client)
-        assert client_address(text, [text], [text], TRUSTED) or text == ""
+        assert the_client(text, [text], [text]) or text == ""
 
 
 @pytest.mark.parametrize(
@@ -124,5 +128,5 @@ def test_any_header_gives_an_address(chosen: list[str]) -> None:
 )
 def test_hostile_headers_cost_little_time(line: str) -> None:
     start = time.process_time()
-    client_address("10.0.0.1", [line], [line], TRUSTED)
+    the_client("10.0.0.1", [line], [line])
     assert time.process_time() - start < 0.2

@@ -3,35 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import logging
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 
 import pytest
 
 from gateway.errors import RequestError, UpstreamTimeout
 from gateway.proxy.services import Timeouts
-from tests.proxy.front import client, front
+from tests.proxy.front import GET, client, front
 from tests.proxy.loops import on_both_loops
-from tests.proxy.raw_upstream import RawConnection, RawUpstream, answering, chunked, plain
+from tests.proxy.raw_upstream import CHUNKED, RawConnection, RawUpstream, answering, chunked, closing_soon, plain
 
-GET = b"GET / HTTP/1.1\r\nHost: g\r\n\r\n"
-CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
-
-
-@pytest.fixture(autouse=True)
-def quiet(caplog: pytest.LogCaptureFixture) -> object:
-    """Whatever a client or an upstream does, nothing is logged as our error: no traceback, no task left behind."""
-    yield
-    assert [record for record in caplog.get_records("call") if record.levelno >= logging.WARNING] == []
-
-
-@asynccontextmanager
-async def closing_soon(upstream: RawUpstream) -> AsyncIterator[None]:
-    """The upstream's latest connection is closed within a second of the block's end."""
-    yield
-    async with asyncio.timeout(1):
-        await upstream.connections[-1].closed.wait()
+pytestmark = pytest.mark.usefixtures("quiet")
 
 
 @pytest.mark.parametrize("leaving", ["fin", "rst"])

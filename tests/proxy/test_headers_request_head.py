@@ -35,12 +35,12 @@ def with_host(*headers: tuple[bytes, bytes], method: str = "POST", version: tupl
     ("case", "method", "version", "code"),
     [
         ("R21", "GET", (0, 9), "bad_request"),
-        ("R22 B10", "GET", (2, 0), "http_version"),
+        ("R22", "GET", (2, 0), "http_version"),
         ("R22", "PRI", (2, 0), "http_version"),
         ("R22", "GET", (3, 0), "http_version"),
         ("R22", "GET", (1, 2), "http_version"),
-        ("R27 B12", "CONNECT", (1, 1), "method_not_allowed"),
-        ("R28 B12", "TRACE", (1, 1), "method_not_allowed"),
+        ("R27", "CONNECT", (1, 1), "method_not_allowed"),
+        ("R28", "TRACE", (1, 1), "method_not_allowed"),
         ("R29", "get", (1, 1), "bad_request"),
         ("R29", "G@T", (1, 1), "bad_request"),
         ("R29", "", (1, 1), "bad_request"),
@@ -59,12 +59,12 @@ def test_method_and_version(case: str, method: str, version: tuple[int, int], co
 @pytest.mark.parametrize(
     ("case", "hosts", "version", "code"),
     [
-        ("R32 B5", [], (1, 1), "bad_host"),
+        ("R32", [], (1, 1), "bad_host"),
         ("R23", [], (1, 0), None),
-        ("R33 B5", [b"a.example", b"a.example"], (1, 1), "bad_host"),
+        ("R33", [b"a.example", b"a.example"], (1, 1), "bad_host"),
         ("R33", [b"a.example", b"b.example"], (1, 1), "bad_host"),
         ("R33", [b"a.example", b"b.example"], (1, 0), "bad_host"),
-        ("R34 B5", [b"a b/c@d"], (1, 1), "bad_host"),
+        ("R34", [b"a b/c@d"], (1, 1), "bad_host"),
         ("R34", [b"a, b"], (1, 1), "bad_host"),
         ("R34", [b""], (1, 1), "bad_host"),
         ("R34", [b""], (1, 0), "bad_host"),
@@ -92,12 +92,12 @@ def test_a_request_has_one_readable_host(
         ("R40", b"X(", b"a", "bad_header"),
         ("R40", b"X,Y", b"a", "bad_header"),
         ("R40", b"X\xc3\xa9", b"a", "bad_header"),
-        ("R41 B11", b"X", b"a\x01", "bad_header"),
+        ("R41", b"X", b"a\x01", "bad_header"),
         ("R41", b"X", b"\x7f", "bad_header"),
         ("R41", b"X", b"a\0b", "bad_header"),
         ("R41", b"X", b"a\rb", "bad_header"),
         ("R41", b"X", b"a\nb", "bad_header"),
-        ("R42 B11", b"X", b"\xff", "bad_header"),
+        ("R42", b"X", b"\xff", "bad_header"),
         ("R42", b"X", b"ad\xffmin", "bad_header"),
         ("R42", b"X", b"\xc3", "bad_header"),
         ("R42", b"X", b"\xed\xb2\x80", "bad_header"),
@@ -116,9 +116,9 @@ def test_half_a_character_is_not_completed_by_the_next_field() -> None:
     assert with_host((b"X", b"\xc3"), (b"Y", b"\xa9")) == "bad_header"
 
 
-def test_header_limits_are_exact() -> None:  # R45, R46, B9
-    assert with_host(*[(b"X", b"y")] * 127) is None
-    assert with_host(*[(b"X", b"y")] * 128) == "too_many_headers"
+def test_header_limits_are_exact() -> None:  # R45, R46
+    assert with_host(*[(b"X", b"y")] * 99) is None
+    assert with_host(*[(b"X", b"y")] * 100) == "too_many_headers"
     assert with_host((b"X", b"y" * 8190)) is None
     assert with_host((b"X", b"y" * 8191)) == "header_too_large"
     assert with_host((b"X" * 8191, b"y")) == "header_too_large"
@@ -129,10 +129,10 @@ def test_header_limits_are_exact() -> None:  # R45, R46, B9
 @pytest.mark.parametrize(
     ("case", "lengths", "code"),
     [
-        ("R51 B7", [b"5", b"5"], "bad_framing"),
+        ("R51", [b"5", b"5"], "bad_framing"),
         ("R51", [b"5", b"6"], "bad_framing"),
         ("R51", [b"5, 5"], "bad_framing"),
-        ("R51 B7", [b"+5"], "bad_framing"),
+        ("R51", [b"+5"], "bad_framing"),
         ("R51", [b"-1"], "bad_framing"),
         ("R51", [b"0x1"], "bad_framing"),
         ("R51", [b"1_0"], "bad_framing"),
@@ -162,7 +162,7 @@ def test_content_length_is_one_whole_number(case: str, lengths: list[bytes], cod
         ("R53", [b'"chunked"'], "bad_framing"),
         ("R53", [b"chunked;a=b"], "bad_framing"),
         ("R53", ["\xa0chunked".encode()], "bad_framing"),
-        ("R54 B8", [b"gzip, chunked"], "unsupported_transfer_coding"),
+        ("R54", [b"gzip, chunked"], "unsupported_transfer_coding"),
         ("R54", [b"gzip,\tCHUNKED"], "unsupported_transfer_coding"),
         ("R55", [b",chunked"], "bad_framing"),
         ("R55", [b"chunked,"], "bad_framing"),
@@ -184,7 +184,7 @@ def test_the_only_transfer_coding_is_chunked(case: str, codings: list[bytes], co
 
 def test_a_body_is_framed_in_one_way_only() -> None:
     length, chunked = (b"Content-Length", b"5"), (b"Transfer-Encoding", b"chunked")
-    assert with_host(length, chunked) == "bad_framing"  # R50, B7
+    assert with_host(length, chunked) == "bad_framing"  # R50
     assert with_host(chunked, length) == "bad_framing"  # R50
     assert with_host(chunked, version=(1, 0)) == "bad_framing"  # R57
     assert with_host((b"Content-Length", b"5"), (b"Transfer-Encoding", b"")) == "bad_framing"  # R55
@@ -199,7 +199,7 @@ def test_a_body_is_framed_in_one_way_only() -> None:
     ],
 )
 def test_connection_does_not_take_away_what_must_reach_the_upstream(name: bytes) -> None:
-    assert with_host((b"Connection", name)) == "bad_connection_header"  # B13
+    assert with_host((b"Connection", name)) == "bad_connection_header"
     assert with_host((b"Connection", b"keep-alive, " + name)) == "bad_connection_header"
     assert with_host((b"Connection", b"close"), (b"CONNECTION", name)) == "bad_connection_header"
 
@@ -226,7 +226,7 @@ def test_connection_may_name_what_is_for_this_hop(value: bytes) -> None:
     [
         ("R73", [b"100-continue"], (1, 1), None),
         ("R73", [b"100-Continue"], (1, 1), None),
-        ("R75 B15", [b"banana"], (1, 1), "expectation_failed"),
+        ("R75", [b"banana"], (1, 1), "expectation_failed"),
         ("R75", [b"100-continue, banana"], (1, 1), "expectation_failed"),
         ("R75", [b"100-continue", b"banana"], (1, 1), "expectation_failed"),
         ("R75", [b""], (1, 1), "expectation_failed"),
@@ -257,7 +257,7 @@ def test_a_websocket_is_opened_with_get_in_http_1_1(
     assert with_host(*headers, method=method, version=version) == code
 
 
-def test_several_authorization_and_cookie_lines_are_accepted() -> None:  # B24 (instead of R48), R49
+def test_several_authorization_and_cookie_lines_are_accepted() -> None:  # R48, R49
     assert with_host((b"Authorization", b"LSAT a:b"), (b"Authorization", b"L402 a:b")) is None
     assert with_host((b"Cookie", b"a=b"), (b"Cookie", b"c=d")) is None
 

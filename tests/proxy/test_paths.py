@@ -7,8 +7,7 @@ import pytest
 from hypothesis import given, settings
 
 from gateway.errors import RequestError
-from gateway.proxy.headers import rewritten_path
-from gateway.proxy.paths import MAX_TARGET_BYTES, Target, canonical_target
+from gateway.proxy.paths import MAX_TARGET_BYTES, Target, canonical_target, rewritten_path
 from gateway.proxy.services import PathRewrite
 from tests.conftest import SCALE
 from tests.proxy.bulk import TEXTS_PER_EXAMPLE, texts
@@ -27,7 +26,7 @@ def refusal(raw: str, *, scheme: str = "http", host: str = "api.example.com") ->
 @pytest.mark.parametrize(
     ("case", "raw"),
     [
-        ("R03 B1", "/free/../paid/x"),
+        ("R03", "/free/../paid/x"),
         ("R03", "/free/.."),
         ("R03", "/free/./x"),
         ("R03", "/."),
@@ -41,8 +40,8 @@ def refusal(raw: str, *, scheme: str = "http", host: str = "api.example.com") ->
         ("R05", "/free/x/;jsessionid=1"),
         ("R06", "/free/..%2fpaid/x"),
         ("R06", "/free/x%2Fy"),
-        ("R06 B2", "/free/%2e%2e%2fpaid"),
-        ("R07 B3", "//evil.com/x"),
+        ("R06", "/free/%2e%2e%2fpaid"),
+        ("R07", "//evil.com/x"),
         ("R07", "//u@evil:99999/x"),
         ("R07", "///x"),
         ("R08", "/free//paid/x"),
@@ -109,7 +108,7 @@ def test_a_path_that_servers_may_read_in_different_ways_is_refused(case: str, ra
 @pytest.mark.parametrize(
     ("case", "raw"),
     [
-        ("R13 B4", "http://other/paid"),
+        ("R13", "http://other/paid"),
         ("R13", "http://api.example.com.evil/paid"),
         ("R13", "http://api.example.co/paid"),
         ("R15", "http://u:p@api.example.com/x"),
@@ -211,7 +210,7 @@ def test_the_query_is_passed_as_it_is(query: str) -> None:  # R19
     assert rewritten_path(found, PathRewrite()) == f"/free/x?{query}"
 
 
-def test_the_longest_target_passes_and_one_more_byte_does_not() -> None:  # R20, B9
+def test_the_longest_target_passes_and_one_more_byte_does_not() -> None:  # R20
     longest = "/" + "a" * (MAX_TARGET_BYTES - 1)
     assert target(longest).path == longest
     assert refusal(longest + "a") == "uri_too_long"

@@ -108,7 +108,7 @@ def test_the_order_of_rows_counts_more_than_how_exact_they_are() -> None:
     assert found(table, "/a/b/c") == 0
 
 
-def test_a_host_of_no_service_is_told_from_a_path_of_none() -> None:  # R35, B6
+def test_a_host_of_no_service_is_told_from_a_path_of_none() -> None:  # R35
     hosted = RouteTable([row("/a", host="a.example"), row("/b", host="*.b.example")])
     assert found(hosted, "/a", host="other.example") == NoRoute("unknown_host")
     assert found(hosted, "/a", host="") == NoRoute("unknown_host")

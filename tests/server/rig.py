@@ -15,9 +15,12 @@ from aiohttp import web
 from yarl import URL
 
 from gateway.config import load_settings
+from gateway.l402.identifier import token_key
+from gateway.l402.macaroon import decode_macaroon
+from gateway.l402.tokens import decode_token
 from gateway.lightning.simulated import SimulatedNode
 from gateway.server.app import Gateway, running_gateway
-from gateway.server.logs import RequestLog, configure_logging
+from gateway.server.logs import configure_logging
 
 SERVICES = """
   - name: weather
@@ -41,6 +44,11 @@ SERVICES = """
     price: 5 sat
     auth: optional
 """
+
+
+def key_of(macaroon: str) -> bytes:
+    """Where the root key of a token is kept."""
+    return token_key(decode_macaroon(decode_token(macaroon)).identifier)
 
 
 @dataclass(slots=True)
@@ -170,7 +178,7 @@ async def running_rig(
     upstream = Upstream()
     clock = Clock() if clock is None else clock
     stream = io.StringIO()
-    configure_logging(people=False, stream=stream)
+    log = configure_logging(people=False, stream=stream)
     async with running_upstream(upstream):
         config = folder / "gateway.yaml"
         config.write_text(
@@ -179,7 +187,7 @@ async def running_rig(
         )
         settings = load_settings(config, env or {})
         async with (
-            running_gateway(settings, RequestLog(), clock=clock) as gateway,
+            running_gateway(settings, log, clock=clock) as gateway,
             aiohttp.ClientSession(auto_decompress=False) as session,
         ):
             base = f"http://127.0.0.1:{gateway.address[1]}"

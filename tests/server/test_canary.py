@@ -12,7 +12,7 @@ import pytest
 from gateway.l402.minting import attenuate
 from gateway.l402.tokens import decode_token
 from gateway.lightning.simulated import Faults
-from tests.server.rig import Clock, Rig, running_rig
+from tests.server.rig import Clock, Rig, key_of, running_rig
 
 ENV_SECRET = "canary-of-the-environment-7f3a"
 TODAY = "/weather/today"
@@ -76,8 +76,6 @@ async def test_no_secret_reaches_a_log_an_answer_or_the_upstream(
         assert await send(Authorization=good) == 402
         rig.node.faults = Faults(down=True)
         assert await send(Authorization=f"L402 {offer.macaroon}:{'0' * 64}") == 503
-        from tests.server.test_conformance import key_of
-
         record = await rig.gateway.store.find_token(key_of(offer.macaroon))
         assert record is not None
         assert record.token.root_key is not None

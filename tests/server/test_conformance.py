@@ -9,18 +9,14 @@ from pathlib import Path
 import pytest
 
 from gateway.l402 import bolt11
-from gateway.l402.identifier import Identifier, token_key
+from gateway.l402.identifier import Identifier
 from gateway.l402.macaroon import decode_macaroon
 from gateway.l402.minting import attenuate
 from gateway.l402.tokens import decode_token
 from gateway.lightning.simulated import Faults
-from tests.server.rig import SERVICES, Clock, Rig, running_rig
+from tests.server.rig import SERVICES, Clock, Rig, key_of, running_rig
 
 TODAY = "/weather/today"
-
-
-def key_of(macaroon: str) -> bytes:
-    return token_key(decode_macaroon(decode_token(macaroon)).identifier)
 
 
 async def test_L1_no_credential_is_answered_402(rig: Rig) -> None:

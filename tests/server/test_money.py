@@ -15,7 +15,7 @@ from gateway.l402.macaroon import decode_macaroon
 from gateway.l402.minting import attenuate
 from gateway.l402.tokens import decode_token, encode_token
 from gateway.paywall.caches import Caches
-from gateway.server.requests import Exchange
+from gateway.server.exchange import Exchange
 from gateway.server.revocations import RevocationFeed
 from gateway.storage.memory import MemoryStore
 from gateway.storage.store import StoredInvoice, StoredToken

@@ -10,7 +10,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.errors import StorageUnavailable
-from gateway.server import logs
 from gateway.server.logs import RequestLog, configure_logging, redact
 from gateway.server.request_lines import MOST_PENDING, SHORTEST_SECRET, RequestLine, RequestLines
 from tests.server.rig import Clock, running_rig
@@ -112,9 +111,9 @@ def test_shorter_texts_hold_nothing_to_redact(text: str) -> None:
 async def test_requests_are_told_before_what_came_after_them() -> None:
     stream = io.StringIO()
     configure_logging(people=False, stream=stream)
-    assert logs._request_lines is not None
-    logs._request_lines.add(a_line())
-    RequestLog().interrupted(StorageUnavailable("away"), 1.0)
+    lines = RequestLines(stream, redact)
+    lines.add(a_line())
+    RequestLog(lines).interrupted(StorageUnavailable("away"), 1.0)
     assert [json.loads(line)["event"] for line in stream.getvalue().splitlines()] == [
         "request",
         "settlements interrupted",

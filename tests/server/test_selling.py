@@ -12,7 +12,7 @@ import pytest
 from gateway.l402.minting import attenuate
 from gateway.l402.tokens import decode_token, encode_token
 from gateway.lightning.simulated import Faults
-from tests.server.rig import Clock, Rig, running_rig
+from tests.server.rig import Clock, Rig, key_of, running_rig
 
 TODAY = "/weather/today"
 
@@ -161,12 +161,7 @@ async def test_revocation_reaches_a_running_gateway_and_outlives_its_caches(rig:
     paid = {"Authorization": await rig.buy(TODAY)}
     assert (await rig.get(TODAY, headers=paid))[0] == 200
     token = paid["Authorization"].split()[1].split(":")[0]
-    import hashlib
-
-    from gateway.l402.macaroon import decode_macaroon
-
-    key = hashlib.sha256(decode_macaroon(decode_token(token)).identifier).digest()
-    assert await rig.gateway.store.revoke(key, now=int(rig.clock()))
+    assert await rig.gateway.store.revoke(key_of(token), now=int(rig.clock()))
     async with asyncio.timeout(5):
         while (outcome := await rig.get(TODAY, headers=paid))[0] == 200:
             await asyncio.sleep(0.05)

@@ -22,7 +22,7 @@ from gateway.l402.amounts import MAX_MSAT, Msat
 from gateway.lightning.backend import InvoiceStatus, IssuedInvoice, NewInvoice, NodeHealth
 from gateway.lightning.bolt11_signing import Draft, NodeKey
 from gateway.lightning.checking import fit_memo
-from gateway.lightning.settings import SimulatedSettings
+from gateway.lightning.settings import NETWORKS, SimulatedSettings
 from gateway.lightning.simulated.endpoint import Endpoint
 from gateway.lightning.simulated.faults import Faults
 from gateway.lightning.simulated.ledger import Ledger, LedgerInvoice
@@ -57,7 +57,7 @@ class SimulatedNode:
         rpc_timeout_s: float = RPC_TIMEOUT_S,
     ) -> None:
         """``clock`` gives Unix seconds. Raises ``ValueError`` for mainnet and for a listen address beyond loopback."""
-        if settings.network not in bolt11.PREFIXES or settings.network == "mainnet":
+        if settings.network not in NETWORKS or settings.network == "mainnet":
             raise ValueError("the simulated node is play money: network must be regtest, signet or testnet")
         self.name = "simulated"
         self.network = settings.network
@@ -170,7 +170,6 @@ class SimulatedNode:
         except InvoiceError:
             return Refusal.NOT_AN_INVOICE
         faults, now = self._faults, self._clock()
-
         outcome, newest = await self._call(
             lambda ledger: (
                 ledger.pay(payment_hash, invoice.lower(), now, faults.settle_late),
@@ -228,7 +227,6 @@ class SimulatedNode:
 
     async def _poll(self) -> None:
         """Settle what is due, and see what other processes settled."""
-
         while True:
             await asyncio.sleep(_POLL_S)
             now = self._clock()
