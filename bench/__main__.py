@@ -101,6 +101,10 @@ def cases(folder: Path) -> Iterator[list[Case]]:
         reference = stack.enter_context(Nginx.proxy(folder / "proxy", PROXY_CORE, upstream.base))
         gateway = stack.enter_context(Gateway.serving(folder / "gateway", PROXY_CORE, upstream.base))
         many = stack.enter_context(Gateway.serving(folder / "many", PROXY_CORE, upstream.base, more_services=498))
+        ordinary = stack.enter_context(
+            Gateway.serving(folder / "ordinary", PROXY_CORE, upstream.base, top="fast_path: false")
+        )
+        paid_of_ordinary = authorization(ordinary)
         paid, paid_of_many = authorization(gateway), authorization(many)
         small, large, chunked, post = (f"nginx, {what}" for what in ("small", "100 KB", "10 KB chunked", "POST small"))
         yield [
@@ -108,9 +112,13 @@ def cases(folder: Path) -> Iterator[list[Case]]:
             Case("gateway, free, small", gateway, "/free/small", against=small),
             Case("gateway, paid, small", gateway, "/paid/small", paid, small),
             Case("gateway, paid, small, 500 services", many, "/paid/small", paid_of_many, small),
+            Case("gateway, paid, small, fast_path: false", ordinary, "/paid/small", paid_of_ordinary, small),
             Case("gateway, 402 from the simulated node", gateway, "/paid/small", against=small, sold=False),
             Case(post, reference, "/small", method="POST"),
             Case("gateway, paid, POST small", gateway, "/paid/small", paid, post, method="POST"),
+            Case(
+                "gateway, paid, POST small, fast_path: false", ordinary, "/paid/small", paid_of_ordinary, post, "POST"
+            ),
             Case(chunked, reference, "/chunked"),
             Case("gateway, paid, 10 KB chunked", gateway, "/paid/chunked", paid, chunked),
             Case(large, reference, "/large"),

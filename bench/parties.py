@@ -128,13 +128,13 @@ class Gateway:
 
     @staticmethod
     @contextmanager
-    def serving(folder: Path, core: str, upstream: str, *, more_services: int = 0) -> Iterator[Party]:
-        """``more_services`` stand in the configuration behind the two that are asked."""
+    def serving(folder: Path, core: str, upstream: str, *, more_services: int = 0, top: str = "") -> Iterator[Party]:
+        """``more_services`` stand in the configuration behind the two that are asked; ``top`` are further keys."""
         folder.mkdir()
         port, node = free_port(), free_port()
         config = folder / "gateway.yaml"
         more = "".join(ANOTHER.format(number=number, upstream=upstream) for number in range(more_services))
-        config.write_text(GATEWAY.format(port=port, node=node, upstream=upstream) + more)
+        config.write_text(top + GATEWAY.format(port=port, node=node, upstream=upstream) + more)
         command = ["taskset", "-c", core, sys.executable, "-m", "gateway", "serve", str(config)]
         with _process(command, port) as pid:
             yield Party(f"http://127.0.0.1:{port}", pid, f"http://127.0.0.1:{node}")

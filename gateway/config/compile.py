@@ -51,6 +51,7 @@ def compile_settings(
         trusted_proxies=configuration.trusted_proxies,
         invalid_credential_status=configuration.invalid_credential_status,
         routes=tuple(route for _, route in rows),
+        fast_path=configuration.fast_path,
         warnings=warnings,
     )
 

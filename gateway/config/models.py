@@ -151,6 +151,7 @@ class Configuration(Model):
     lightning: Lightning
     trusted_proxies: Annotated[tuple[f.TrustedProxy, ...], Field(max_length=FEW)] = ()
     invalid_credential_status: f.CredentialStatus = written("402")
+    fast_path: f.Switch = written("true")
     services: Annotated[tuple[ServiceEntry, ...], Field(min_length=1, max_length=MANY)]
 
 

@@ -19,7 +19,8 @@ class Settings:
 
     ``listen`` may have port 0 (any free one). ``storage_url`` is ``sqlite:////absolute/file`` or ``postgresql://…`` and
     may hold a password. ``routes`` is the table in matching order: for each service its routes, then its own price
-    (route id ``default``). Routes of one service share one ``Service`` object. ``warnings`` are mistakes that don't
+    (route id ``default``). Routes of one service share one ``Service`` object. ``fast_path`` is the short way for plain
+    requests. ``warnings`` are mistakes that don't
     stop the gateway, in the order of the file.
     """
 
@@ -33,6 +34,7 @@ class Settings:
     trusted_proxies: tuple[Network, ...]
     invalid_credential_status: int
     routes: tuple[Route, ...]
+    fast_path: bool = True
     warnings: tuple[Problem, ...] = ()
 
     @property

@@ -16,12 +16,16 @@ RECEIVE_BYTES = 65_536
 
 
 class ResponseSink(HeadAndBody, Protocol):
-    """Who receives an answer: ``on_head``, any number of ``on_body``, then ``on_end`` or ``on_failure``.
+    """Who receives an answer: ``on_head``, any number of ``on_body``, then ``on_end`` or ``on_failure``; ``on_read``
+    behind each read in between, so that all of it can be passed on in one write.
 
     Called synchronously from the connection's read event, so a consumer may write straight to another transport, and
     call ``pause_reading()`` and ``resume_reading()`` of the connection as that transport fills and drains. After
     ``on_end`` or ``on_failure`` the connection no longer belongs to the sink. ``on_failure`` may come first.
     """
+
+    def on_read(self) -> None:
+        """All of one read was handed over, and the answer goes on."""
 
     def on_end(self) -> None:
         """The answer is complete."""
@@ -159,6 +163,8 @@ class UpstreamConnection(asyncio.BufferedProtocol):
             return
         if self._parser.complete:
             self._finish()
+        else:
+            self._sink.on_read()
 
     def eof_received(self) -> bool:
         """asyncio: the upstream ended its side; ours ends too."""

@@ -79,8 +79,11 @@ class Forwarder:
         target: str,
         headers: list[tuple[bytes, bytes]],
         on_head: OnHead,
+        fresh: bool = False,
     ) -> Relayed:
         """Send ``request`` as ``target`` with ``headers`` (no framing fields) to the service and relay the answer.
+
+        ``fresh`` is as in ``UpstreamRequest``.
 
         ``on_head`` is called once, before a byte goes to the client. Raises UpstreamError, and RequestError for a
         body that is too large (``body_too_large``), malformed or short (``bad_framing``) or stalls
@@ -94,6 +97,7 @@ class Forwarder:
             body=_body(request, service),
             content_length=request.content_length if request.body_exists else None,
             abandoned=lambda: client_gone(request),
+            fresh=fresh,
         )
         try:
             upstream = await self.pool(service).send(outgoing)

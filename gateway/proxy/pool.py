@@ -8,7 +8,7 @@ import socket
 import ssl
 from collections import deque
 
-from gateway.errors import UpstreamTimeout, UpstreamUnreachable
+from gateway.errors import UpstreamError, UpstreamTimeout, UpstreamUnreachable
 from gateway.proxy.connection import RECEIVE_BYTES, NoAnswer, UpstreamConnection
 from gateway.proxy.services import Origin, Timeouts
 from gateway.proxy.upstream import CHECK_INTERVAL_S, UpstreamRequest, UpstreamResponse
@@ -24,6 +24,7 @@ class UpstreamPool:
     meets a closing one. TLS is verified against the system's authorities, or those in ``ca_file`` alone.
 
     Belongs to the event loop that first uses it. Raises UpstreamUnreachable when ``ca_file`` cannot be read.
+    ``watch`` keeps the deadlines of its exchanges.
     """
 
     def __init__(
@@ -46,7 +47,8 @@ class UpstreamPool:
         self._reserved = 0
         self._queue: deque[asyncio.Future[UpstreamConnection | None]] = deque()
         self._sweeper: asyncio.TimerHandle | None = None
-        self._watch = Watch(min(CHECK_INTERVAL_S, timeouts.first_byte / 4, timeouts.idle / 4))
+        self.watch = Watch(min(CHECK_INTERVAL_S, timeouts.first_byte / 4, timeouts.idle / 4))
+        self._widening: asyncio.Task[None] | None = None
         self._closed = False
         self._empty = asyncio.Event()
 
@@ -68,8 +70,10 @@ class UpstreamPool:
         connection (refused, no address, TLS not verified, all busy for ``timeouts.connect`` seconds), UpstreamTimeout,
         BadUpstreamResponse, and what the request's body raised.
         """
+        if request.fresh:
+            return await self._exchange(await self._acquire(fresh=True), request)
         connection = self.take_idle(wary=not request.replayable) or await self._acquire(fresh=False)
-        response = UpstreamResponse(connection, request, self._timeouts, self._watch)
+        response = UpstreamResponse(connection, request, self._timeouts, self.watch)
         try:
             await response.open()
         except NoAnswer:
@@ -96,9 +100,22 @@ class UpstreamPool:
             connection.abort()
         return None
 
+    def widen(self) -> None:
+        """Open one more connection in the background, where there are some but none was idle for who cannot wait.
+
+        Nothing else would: by the time that those who can wait are ready to, one of the others is mostly free again.
+        """
+        room = bool(self._open) and len(self._open) + self._reserved < self._max_connections
+        if room and self._widening is None and not self._closed:
+            self._reserved += 1
+            self._widening = asyncio.create_task(self._widen())
+
     async def aclose(self) -> None:
         """Close every connection; exchanges under way fail."""
         self._closed = True
+        if self._widening is not None:
+            self._widening.cancel()
+            await asyncio.wait([self._widening])
         if self._sweeper is not None:
             self._sweeper.cancel()
         while self._queue:
@@ -111,7 +128,7 @@ class UpstreamPool:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(CLOSE_TIMEOUT_S):
                     await self._empty.wait()
-        self._watch.close()
+        self.watch.close()
 
     # ConnectionOwner
 
@@ -137,7 +154,7 @@ class UpstreamPool:
     # Inside
 
     async def _exchange(self, connection: UpstreamConnection, request: UpstreamRequest) -> UpstreamResponse:
-        response = UpstreamResponse(connection, request, self._timeouts, self._watch)
+        response = UpstreamResponse(connection, request, self._timeouts, self.watch)
         try:
             await response.open()
         except BaseException:
@@ -241,6 +258,15 @@ class UpstreamPool:
                 waiter.set_result(granted)
                 return True
         return False
+
+    async def _widen(self) -> None:
+        try:
+            connection = await self._connect()
+        except UpstreamError:
+            return  # whoever needs a connection meets the fault, and answers it
+        finally:
+            self._widening = None
+        self.connection_idle(connection)
 
     def _free_place(self) -> None:
         if self._grant(None):

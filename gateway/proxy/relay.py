@@ -105,24 +105,12 @@ class RelayedResponse(web.StreamResponse):
         self._chunked_body = unknown_length and modern
         self._until_close = unknown_length and not modern
         self._persistent = keep_alive and not self._until_close
-        lines = [b"HTTP/1.1 %d %b" % (head.status, head.reason), *_end_to_end_lines(head, fields)]
-        if self._chunked_body:
-            lines.append(b"Transfer-Encoding: chunked")
-        if not self._persistent:
-            lines.append(b"Connection: close")
-        elif not modern:
-            lines.append(b"Connection: keep-alive")
-        try:
-            return joined_lines(lines)
-        except ValueError:
-            raise BadUpstreamResponse("a line break in a response header") from None
+        option = b"close" if not self._persistent else b"" if modern else b"keep-alive"
+        return compose_head(head, fields, chunked=self._chunked_body, connection=option)
 
     def _framed(self, chunk: bytes, *, last: bool) -> bytes:
         self._body_bytes += len(chunk)
-        if not self._chunked_body:
-            return chunk
-        framed = b"%x\r\n%b\r\n" % (len(chunk), chunk) if chunk else b""
-        return framed + b"0\r\n\r\n" if last else framed
+        return framed_chunk(chunk, last=last) if self._chunked_body else chunk
 
     def _write(self, data: bytes) -> None:
         transport = self._client.transport
@@ -141,6 +129,33 @@ class RelayedResponse(web.StreamResponse):
             raise Abandoned("the client takes nothing") from None
         except ConnectionError:
             raise Abandoned("the client is gone") from None
+
+
+def compose_head(head: ResponseHead, fields: RawHeaders, *, chunked: bool, connection: bytes) -> bytes:
+    """The head that the client gets, to its empty line; ``connection`` is that field's value, empty without one.
+
+    Raises BadUpstreamResponse where a value holds a line break.
+    """
+    return head_of_lines(head, _end_to_end_lines(head, fields), chunked=chunked, connection=connection)
+
+
+def head_of_lines(head: ResponseHead, fields: list[bytes], *, chunked: bool, connection: bytes) -> bytes:
+    """As ``compose_head``, of lines that are complete but for what concerns the connection."""
+    lines = [b"HTTP/1.1 %d %b" % (head.status, head.reason), *fields]
+    if chunked:
+        lines.append(b"Transfer-Encoding: chunked")
+    if connection:
+        lines.append(b"Connection: " + connection)
+    try:
+        return joined_lines(lines)
+    except ValueError:
+        raise BadUpstreamResponse("a line break in a response header") from None
+
+
+def framed_chunk(data: bytes, *, last: bool) -> bytes:
+    """``data`` as one chunk (none where it is empty), and with ``last`` the end of the body (RFC 9112 section 7.1)."""
+    framed = b"%x\r\n%b\r\n" % (len(data), data) if data else b""
+    return framed + b"0\r\n\r\n" if last else framed
 
 
 def encoded_fields(fields: Sequence[tuple[str, str]]) -> list[tuple[bytes, bytes]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from gateway.errors import BadUpstreamResponse
 from gateway.proxy.fields import RawHeaders, are_values, nominated, response_key
 from gateway.proxy.framing import response_length
+from gateway.proxy.response_head import ResponseHead
 
 _NO_CONTENT = 204
 _END_TO_END = frozenset({b"access-control-allow-origin", b"cache-control", b"date"})
@@ -39,6 +40,35 @@ def downstream_headers(status: int, headers: RawHeaders) -> list[tuple[bytes, by
         fields = _with_length(fields, None if status == _NO_CONTENT else length)
     names = nominated(headers)
     return _without(fields, names) if names else fields
+
+
+_PASSED = _END_TO_END | {b""}
+_LEFT_OUT = frozenset({b"keep-alive", b"transfer-encoding"})
+_SIMPLE_OPTIONS = frozenset({b"keep-alive", b"close"})
+
+
+def simple_lines(head: ResponseHead) -> tuple[list[bytes], set[bytes]] | None:
+    """``downstream_headers`` as lines, and the ``response_key`` of each, in one pass.
+
+    For a head that passed ``response_head`` and has a Date; None where something in it needs a closer look. Raises
+    ``BadUpstreamResponse`` for a control in a value.
+    """
+    lines: list[bytes] = []
+    seen: set[bytes] = set()
+    for name, value in head.headers:
+        key = response_key(name)
+        if key in _PASSED:
+            lines.append(b"%b: %b" % (name, value))
+        elif key == b"content-length":
+            if head.status == _NO_CONTENT or value != b"%d" % (head.content_length or 0):
+                return None
+            lines.append(b"%b: %b" % (name, value))
+        elif key not in _LEFT_OUT and (key != b"connection" or value.lower() not in _SIMPLE_OPTIONS):
+            return None
+        seen.add(key)
+    if not are_values(lines):
+        raise BadUpstreamResponse("the upstream sent a header field that breaks HTTP")
+    return (lines, seen) if b"date" in seen else None
 
 
 def _with_length(fields: list[tuple[bytes, bytes]], length: int | None) -> list[tuple[bytes, bytes]]:

@@ -30,7 +30,8 @@ class UpstreamRequest:
 
     ``body`` None means no body; bytes are sent together with the head; an iterable is streamed, with
     ``content_length`` or, where that is None, chunked. ``abandoned`` is asked twice a second while nothing else
-    happens; once it returns True the exchange ends with Abandoned.
+    happens; once it returns True the exchange ends with Abandoned. ``fresh`` asks for a new connection: the request was
+    lost on a kept one before.
     """
 
     method: str
@@ -39,6 +40,7 @@ class UpstreamRequest:
     body: AsyncIterable[bytes] | bytes | None = field(default=None, repr=False)
     content_length: int | None = None
     abandoned: Callable[[], bool] | None = field(default=None, repr=False)
+    fresh: bool = False
 
     @property
     def replayable(self) -> bool:
@@ -215,6 +217,9 @@ class UpstreamResponse:
         if self._unread > HIGH_WATER_BYTES and self._connection is not None:
             self._connection.pause_reading()
         self._wake()
+
+    def on_read(self) -> None:
+        """The connection: that was all for now; whoever reads is awake already."""
 
     def on_end(self) -> None:
         """The connection: complete."""

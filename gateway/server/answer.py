@@ -45,6 +45,11 @@ class Answer(web.StreamResponse):
         return self._written
 
     @property
+    def closes(self) -> bool:
+        """Whether it ends the connection, whatever the client would like."""
+        return self._close
+
+    @property
     def keep_alive(self) -> bool:
         """Whether the connection serves another request."""
         return self._persistent
@@ -63,23 +68,26 @@ class Answer(web.StreamResponse):
         self._persistent = not self._close and bool(request.keep_alive) and "Transfer-Encoding" not in request.headers
         if request.transport is None or request.transport.is_closing():
             raise ConnectionResetError("the client is gone")
-        request.transport.write(self._composed(request))
+        option = "close" if not self._persistent else "" if request.version >= (1, 1) else "keep-alive"
+        request.transport.write(self._composed(option, to_head=request.method == "HEAD"))
         return None
+
+    def encoded(self, *, to_head: bool) -> bytes:
+        """All of it, for an HTTP/1.1 client whose connection is kept unless ``closes``."""
+        return self._composed("close" if self._close else "", to_head=to_head)
 
     async def write_eof(self, data: bytes = b"") -> None:
         """Everything was written by ``prepare``."""
 
-    def _composed(self, request: web.BaseRequest) -> bytes:
+    def _composed(self, connection: str, *, to_head: bool) -> bytes:
         lines = [f"HTTP/1.1 {self.status} {_phrase(self.status)}"]
         lines += [f"{name}: {value}" for name, value in self.fields]
         if self.status != HTTPStatus.NO_CONTENT:
             lines.append(f"Content-Length: {len(self._content)}")
         lines += [f"Date: {http_date().decode()}", f"Server: {SERVER}"]
-        if not self._persistent:
-            lines.append("Connection: close")
-        elif request.version < (1, 1):
-            lines.append("Connection: keep-alive")
-        body = b"" if request.method == "HEAD" else self._content
+        if connection:
+            lines.append(f"Connection: {connection}")
+        body = b"" if to_head else self._content
         return joined_lines([line.encode() for line in lines]) + body
 
 

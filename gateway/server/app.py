@@ -11,6 +11,8 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+import aiohttp
+
 from gateway.config.settings import Settings
 from gateway.errors import OutageError
 from gateway.lightning.backend import LightningBackend
@@ -23,9 +25,11 @@ from gateway.proxy.forwarding import Forwarder
 from gateway.proxy.table import RouteTable
 from gateway.server.demo_upstream import DemoUpstream
 from gateway.server.drain import Drain
+from gateway.server.fast_path import FastListener, fast_path_fits
 from gateway.server.listener import Listener, bound_address, listen, require_safe_runtime
 from gateway.server.logs import RequestLog
 from gateway.server.nodes import build_node
+from gateway.server.plain_requests import PlainRequests
 from gateway.server.requests import RequestFlow
 from gateway.server.revocations import RevocationFeed
 from gateway.storage.opening import open_store
@@ -129,6 +133,16 @@ async def _started_node(
     return node
 
 
+def _listener(flow: RequestFlow) -> Listener:
+    """With the fast path where that is switched on and fits the installed aiohttp."""
+    if not flow.settings.fast_path:
+        return Listener(flow)
+    if not fast_path_fits():
+        flow.log.warning("fast path", detail=f"off: it was not tested with aiohttp {aiohttp.__version__}")
+        return Listener(flow)
+    return FastListener(flow, PlainRequests(flow))
+
+
 async def _with_demo(settings: Settings, stack: AsyncExitStack) -> Settings:
     """The settings, with ``upstream: demo`` pointing at a sample API that was started for it."""
     if not settings.uses_demo_upstream:
@@ -140,7 +154,7 @@ async def _with_demo(settings: Settings, stack: AsyncExitStack) -> Settings:
 
 
 async def _listening(flow: RequestFlow, settings: Settings, stack: AsyncExitStack) -> tuple[Listener, asyncio.Server]:
-    listener = Listener(flow)
+    listener = _listener(flow)
     accepting = await listen(listener, *settings.listen)
     stack.push_async_callback(listener.shutdown, 1.0)
     stack.callback(accepting.close)

@@ -42,6 +42,9 @@ LIMITS: dict[str, Any] = {
 RECEIVE_BYTES = 32_768
 """The most that one read takes from a client: with the pause above, 64 KiB of a body before it is wanted."""
 
+RETRIED = web.RequestKey("retried", bool)
+"""Key of a request that was sent upstream before, over a kept connection that turned out to be closed."""
+
 _CLIENT_FAULTS = (ConnectionError, BadHttpMessage, web.RequestPayloadError, asyncio.TimeoutError)
 
 
@@ -172,13 +175,15 @@ class Listener(web.Server):
     ``idle_s``: seconds that a client has for a request's header, and between requests.
     """
 
+    connection_class: type[ClientConnection] = ClientConnection
+
     def __init__(self, handler: Handler, *, idle_s: float = LIMITS["keepalive_timeout"]) -> None:
         self._limits = {**LIMITS, "keepalive_timeout": idle_s}
         super().__init__(handler, **self._limits)
 
     def __call__(self) -> ClientConnection:
         """A protocol for one connection; an unknown limit is an error here, where aiohttp would drop them all."""
-        connection = ClientConnection(self, loop=asyncio.get_running_loop(), **self._limits)
+        connection = self.connection_class(self, loop=asyncio.get_running_loop(), **self._limits)
         connection.body = None
         connection.ended = False
         return connection

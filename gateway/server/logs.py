@@ -156,19 +156,24 @@ class RequestLog:
     def request(self, exchange: Exchange) -> None:
         """One line for a finished request; the query is left out, since people put secrets there."""
         terms = exchange.route.terms if exchange.route else None
-        line = RequestLine(
-            time.time(),
-            exchange.client,
-            exchange.request.method,
-            exchange.host,
-            exchange.path,
-            terms.service if terms else None,
-            terms.route if terms else None,
-            exchange.status,
-            exchange.outcome,
-            exchange.bytes_out,
-            (time.monotonic() - exchange.started) * 1_000,
+        self.line(
+            RequestLine(
+                time.time(),
+                exchange.client,
+                exchange.request.method,
+                exchange.host,
+                exchange.path,
+                terms.service if terms else None,
+                terms.route if terms else None,
+                exchange.status,
+                exchange.outcome,
+                exchange.bytes_out,
+                (time.monotonic() - exchange.started) * 1_000,
+            )
         )
+
+    def line(self, line: RequestLine) -> None:
+        """The same, of a request that is described already."""
         if self._lines is not None:
             self._lines.add(line)
         else:

@@ -43,6 +43,7 @@ from gateway.server.answers import (
 from gateway.server.drain import Drain
 from gateway.server.exchange import Exchange
 from gateway.server.lingering import answer_and_linger, large_body_unread
+from gateway.server.listener import RETRIED
 from gateway.server.logs import RequestLog
 
 
@@ -160,7 +161,7 @@ class RequestFlow:
             client_ip=exchange.client,
             client_scheme=self.scheme,
             client_host=exchange.authority,
-            identity=_identity(route.terms.service, admit.price_msat, admit.token_id),
+            identity=identity_fields(route.terms.service, admit.price_msat, admit.token_id),
             proxies=exchange.proxies,
         )
         exchange.outcome = "free" if admit.token_key is None else "paid"
@@ -170,6 +171,7 @@ class RequestFlow:
             target=target,
             headers=headers,
             on_head=_extra_headers(exchange, route),
+            fresh=RETRIED in request,
         )
         if not relayed.complete:
             exchange.outcome += ":cut"
@@ -208,31 +210,41 @@ def _preflight(exchange: Exchange) -> Answer:
 
 
 @lru_cache(maxsize=4096)
-def _identity(service: str, price_msat: int, token_id: bytes | None) -> tuple[tuple[str, str], ...]:
+def identity_fields(service: str, price_msat: int, token_id: bytes | None) -> tuple[tuple[str, str], ...]:
+    """What the upstream is told about the payment: no secret, no credential."""
     paid = (("X-L402-Service", service), ("X-L402-Price-Msat", str(price_msat)))
     return paid if token_id is None else (("X-L402-Token-Id", token_id.hex()), *paid)
 
 
 def _extra_headers(exchange: Exchange, route: Route) -> Callable[[int, RawHeaders], Sequence[tuple[str, str]]]:
-    """What a priced answer gets besides the upstream's fields: no shared cache, readable by the browser that paid."""
-
     def extra(_status: int, fields: RawHeaders) -> Sequence[tuple[str, str]]:
         if route.terms.free:
             return ()
-        present = [response_key(name) for name, _ in fields]
-        added = [("Vary", _CREDENTIAL_HEADERS)]
-        if b"cache-control" not in present or _needs_private(route, fields):
-            added.append(("Cache-Control", "private"))
-        # the upstream's own CORS rules win; without any, a browser that paid could not read what it bought
-        if b"access-control-allow-origin" not in present and exchange.header_lines(b"origin"):
-            added.append(("Access-Control-Allow-Origin", "*"))
-        return added
+        return priced_fields(route, fields, has_origin=b"origin" in exchange.found)
 
     return extra
 
 
+def priced_fields(route: Route, fields: RawHeaders, *, has_origin: bool) -> Sequence[tuple[str, str]]:
+    """What a priced answer gets besides the upstream's fields: no shared cache, readable by the browser that paid.
+
+    ``has_origin``: the request came from a browser's script (Origin).
+    """
+    present = [response_key(name) for name, _ in fields]
+    added = [("Vary", _CREDENTIAL_HEADERS)]
+    if b"cache-control" not in present or _needs_private(route, fields):
+        added.append(("Cache-Control", "private"))
+    # the upstream's own CORS rules win; without any, a browser that paid could not read what it bought
+    if has_origin and b"access-control-allow-origin" not in present:
+        added.append(("Access-Control-Allow-Origin", "*"))
+    return added
+
+
 _CREDENTIAL_HEADERS = ", ".join(sorted(name.title() for name in CREDENTIAL_HEADERS))
 """Where a credential may stand (L402 L82): a cache must not give one buyer's answer to who shows none of them."""
+
+PRICED_LINES = [b"Vary: " + _CREDENTIAL_HEADERS.encode(), b"Cache-Control: private"]
+"""``priced_fields`` as lines, where the upstream says nothing about caches and no browser asks."""
 
 
 def _needs_private(route: Route, fields: RawHeaders) -> bool:

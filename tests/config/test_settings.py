@@ -85,6 +85,7 @@ public_url: https://API.example.com/
 storage: postgresql://u:p@h:5433/d?sslmode=require
 trusted_proxies: [10.0.0.0/8, 192.0.2.7, "2001:db8::/32"]
 invalid_credential_status: 401
+fast_path: false
 lightning:
   backend: lnd
   network: signet
@@ -120,6 +121,7 @@ services:
         ipaddress.ip_network(text) for text in ("10.0.0.0/8", "192.0.2.7/32", "2001:db8::/32")
     )
     assert settings.invalid_credential_status == 401
+    assert not settings.fast_path
     assert (settings.invoice_expiry_s, settings.strict) == (90, True)
     assert settings.lightning == LndSettings(
         network="signet",

@@ -16,6 +16,7 @@ import aiohttp
 from gateway.config import load_settings
 from gateway.lightning.simulated import SimulatedNode
 from gateway.server.app import Gateway, running_gateway
+from gateway.server.fast_path import FastListener
 from gateway.server.logs import configure_logging
 from tests.proxy.raw_upstream import RawConnection, RawUpstream, RecordedRequest, Script
 
@@ -57,6 +58,12 @@ class Site:
     @property
     def address(self) -> tuple[str, int]:
         return self.gateway.address
+
+    @property
+    def taken(self) -> int:
+        """Requests that took the fast path."""
+        listener = self.gateway._listener
+        return listener.plain.taken if isinstance(listener, FastListener) else 0
 
     async def buy(self) -> None:
         """Pay for /paid/ once; ``credential`` is the Authorization value from then on."""
@@ -106,7 +113,7 @@ class Records:
 
 
 @asynccontextmanager
-async def running_site(folder: Path, services: str = OPEN) -> AsyncIterator[Site]:
+async def running_site(folder: Path, services: str = OPEN, *, fast_path: bool = True) -> AsyncIterator[Site]:
     """Start upstream and gateway; stop both."""
     records = Records()
     stream = io.StringIO()
@@ -117,7 +124,7 @@ async def running_site(folder: Path, services: str = OPEN) -> AsyncIterator[Site
         config = folder / "gateway.yaml"
         config.write_text(
             "listen: 127.0.0.1:0\nlightning: {backend: simulated, listen: '127.0.0.1:0'}\n"
-            + services.replace("UPSTREAM", url)
+            f"fast_path: {str(fast_path).lower()}\n" + services.replace("UPSTREAM", url)
         )
         async with running_gateway(load_settings(config, {}), log) as gateway:
             site = Site(gateway, stream, records.scripts, upstream, records.seen, records.cut, records.was_cut)

@@ -4,6 +4,9 @@ import pytest
 
 from gateway.errors import BadUpstreamResponse
 from gateway.proxy.headers import downstream_headers
+from gateway.proxy.relay import compose_head, head_of_lines
+from gateway.proxy.response_head import response_head
+from gateway.proxy.response_headers import simple_lines
 
 
 @pytest.mark.parametrize("status", [99, 100, 101, 103, 199, 600, 999, 0, -1])  # S06, S07
@@ -119,3 +122,42 @@ def test_refusals_do_not_repeat_the_value() -> None:
     with pytest.raises(BadUpstreamResponse) as caught:
         downstream_headers(200, [(b"Set-Cookie", b"session=secret\x01")])
     assert "secret" not in str(caught.value)
+
+
+_SHORT = [
+    (200, [(b"Date", b"x"), (b"Content-Length", b"3"), (b"x-oDD", b"a"), (b"x-oDD", b"b")]),
+    (200, [(b"Date", b"x"), (b"Connection", b"Keep-Alive"), (b"Keep-Alive", b"timeout=5"), (b"Content-Length", b"0")]),
+    (200, [(b"Date", b"x"), (b"Connection", b"close"), (b"X", b"\xe4\tb")]),
+    (200, [(b"date", b"x"), (b"Transfer-Encoding", b"chunked"), (b"Cache-Control", b"public")]),
+    (204, [(b"Date", b"x"), (b"Set-Cookie", b"a"), (b"Set-Cookie", b"b")]),
+    (304, [(b"Date", b"x"), (b"Content-Length", b"99"), (b"ETag", b'"1"')]),
+]
+_NEED_A_CLOSER_LOOK = [
+    (200, [(b"Date", b"x"), (b"Connection", b"X-Hop, keep-alive"), (b"X-Hop", b"a")]),
+    (200, [(b"Date", b"x"), (b"Content-Length", b"003")]),
+    (204, [(b"Date", b"x"), (b"Content-Length", b"0")]),
+    (200, [(b"Date", b"x"), (b"Upgrade", b"h2c"), (b"Content-Length", b"3")]),
+    (200, [(b"Content-Length", b"3")]),
+]
+
+
+@pytest.mark.parametrize(("status", "fields"), _SHORT)
+def test_the_short_way_to_a_head_gives_the_same_bytes(status: int, fields: list[tuple[bytes, bytes]]) -> None:
+    head = response_head(status, b"OK", "1.1", fields, to_head=False)
+    simple = simple_lines(head)
+    assert simple is not None
+    for chunked, connection in ((False, b""), (True, b"close")):
+        ordinary = compose_head(head, downstream_headers(status, fields), chunked=chunked, connection=connection)
+        assert head_of_lines(head, simple[0], chunked=chunked, connection=connection) == ordinary
+
+
+@pytest.mark.parametrize(("status", "fields"), _NEED_A_CLOSER_LOOK)
+def test_the_short_way_declines_what_needs_a_closer_look(status: int, fields: list[tuple[bytes, bytes]]) -> None:
+    assert simple_lines(response_head(status, b"OK", "1.1", fields, to_head=False)) is None
+
+
+@pytest.mark.parametrize("value", [b"a\r\nX: b", b"a\nb", b"a\rb", b"a\0b", b"a\x7fb", b"a\x0bb"])
+def test_the_short_way_to_a_head_lets_no_control_character_pass(value: bytes) -> None:
+    head = response_head(200, b"OK", "1.1", [(b"Date", b"x"), (b"X", value)], to_head=False)
+    with pytest.raises(BadUpstreamResponse):
+        simple_lines(head)

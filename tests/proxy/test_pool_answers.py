@@ -17,6 +17,9 @@ class Received:
         self.head: ResponseHead | None = None
         self.body = b""
 
+    def on_read(self) -> None:
+        pass
+
     def on_head(self, head: ResponseHead) -> None:
         assert self.head is None
         self.head = head
