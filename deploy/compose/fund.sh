@@ -2,7 +2,7 @@
 # Mine, fund bob and open a channel from bob to alice, so that bob can pay. Run once, after
 # `docker compose --profile regtest up -d`. Then: deploy/compose/fund.sh pay INVOICE prints the preimage.
 set -euo pipefail
-lncli() { docker compose --profile regtest exec -T "$1" lncli --network=regtest "${@:2}"; }
+lncli() { docker compose --profile regtest exec -T "$1" lncli --lnddir=/lnd --network=regtest "${@:2}"; }
 bitcoin() { docker compose --profile regtest exec -T bitcoind bitcoin-cli -regtest -rpcuser=regtest -rpcpassword=regtest "$@"; }
 field() { python3 -c 'import json, sys; print(json.load(sys.stdin)[sys.argv[1]])' "$1"; }
 
