@@ -60,8 +60,9 @@ def _say(line: str) -> None:
         click.echo(line)
         sys.stdout.flush()
     except OSError:
-        # Nobody listens any more, which is no reason to stop selling; what Python still holds goes nowhere.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        from gateway.server.logs import discard_from_now_on
+
+        discard_from_now_on(sys.stdout)  # nobody listens any more, which is no reason to stop selling
 
 
 def _own_command() -> str:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import re
 import sys
 import time
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, TextIO, cast
 
@@ -65,6 +65,18 @@ def _line(words: Iterable[str]) -> str:
     return f"{datetime.now():%H:%M:%S}  {text}"
 
 
+def discard_from_now_on(stream: TextIO) -> None:
+    """Nobody reads ``stream`` any more: let what is still buffered go nowhere.
+
+    Python would try to write it once more when it ends, fail, and make that the exit code (120).
+    """
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, stream.fileno())
+    finally:
+        os.close(nowhere)
+
+
 class _LossyStream:
     """Loses lines where they cannot be written (pipe closed, disk full): selling goes on without a log."""
 
@@ -72,13 +84,21 @@ class _LossyStream:
         self._stream = stream
 
     def write(self, text: str) -> int:
-        with suppress(OSError):
+        try:
             return self._stream.write(text)
+        except BrokenPipeError:
+            discard_from_now_on(self._stream)
+        except OSError:
+            pass
         return 0
 
     def flush(self) -> None:
-        with suppress(OSError):
+        try:
             self._stream.flush()
+        except BrokenPipeError:
+            discard_from_now_on(self._stream)
+        except OSError:
+            pass  # a full disk may have room again later
 
 
 class _LibraryLines(logging.Formatter):
