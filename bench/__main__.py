@@ -100,7 +100,7 @@ def cases(folder: Path) -> Iterator[list[Case]]:
         upstream = stack.enter_context(Nginx.upstream(folder / "upstream", LOAD_CORE))
         reference = stack.enter_context(Nginx.proxy(folder / "proxy", PROXY_CORE, upstream.base))
         gateway = stack.enter_context(Gateway.serving(folder / "gateway", PROXY_CORE, upstream.base))
-        many = stack.enter_context(Gateway.serving(folder / "many", PROXY_CORE, upstream.base, more_services=498))
+        many = stack.enter_context(Gateway.serving(folder / "many", PROXY_CORE, upstream.base, more_services=998))
         ordinary = stack.enter_context(
             Gateway.serving(folder / "ordinary", PROXY_CORE, upstream.base, top="fast_path: false")
         )
@@ -111,7 +111,7 @@ def cases(folder: Path) -> Iterator[list[Case]]:
             Case(small, reference, "/small"),
             Case("gateway, free, small", gateway, "/free/small", against=small),
             Case("gateway, paid, small", gateway, "/paid/small", paid, small),
-            Case("gateway, paid, small, 500 services", many, "/paid/small", paid_of_many, small),
+            Case("gateway, paid, small, 1,000 services", many, "/paid/small", paid_of_many, small),
             Case("gateway, paid, small, fast_path: false", ordinary, "/paid/small", paid_of_ordinary, small),
             Case("gateway, 402 from the simulated node", gateway, "/paid/small", against=small, sold=False),
             Case(post, reference, "/small", method="POST"),
